@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * wire: the frames two daemons exchange, as bytes and as structs.
+ *
+ * Owns the format and nothing else: no sockets, no state, no keys. Every
+ * decoder is given bytes that a stranger chose.  Pure.  Floor 0.
+ *
+ * A frame is an 8-byte header, big-endian, then `length` bytes of payload:
+ *
+ *     type u8 | flags u8 | length u16 | channel u32
+ *
+ * flags are zero and ignored on receipt; channel is zero but on mux channels.
+ * A control payload is a run of fields: tag u8 | length u16 | bytes. Integers
+ * are big-endian and exactly as wide as said below. Unknown tags are skipped;
+ * a known tag that is missing, doubled, of the wrong length or holds an
+ * illegal value makes the message BAD. The layout of HELLO never changes.
+ */
+#ifndef TUNNELD_WIRE_H
+#define TUNNELD_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "addr.h"
+#include "name.h"
+
+#define WIRE_VERSION 1 /* the only version so far */
+#define WIRE_HEADER_SIZE 8
+#define WIRE_NONCE_SIZE 32
+#define WIRE_MAC_SIZE 32
+#define WIRE_INSTANCE_SIZE 16
+#define WIRE_LINK_ID_SIZE 16
+#define WIRE_UID_SIZE 16
+#define WIRE_TEXT_SIZE 200 /* a terminated human text: at most 199 bytes */
+
+/* The most a control payload may hold; a longer frame is BAD at once. */
+#define WIRE_CONTROL_MAX 1024
+#define WIRE_FRAME_MAX (WIRE_HEADER_SIZE + WIRE_CONTROL_MAX)
+
+/*
+ * No type is 0x16 (the first byte of TLS) or an upper-case letter (HTTP), so
+ * the first byte of a connection tells what it speaks.
+ */
+enum wire_type {
+	WIRE_HELLO = 0x01,     /* dialler: who I am, what I can */
+	WIRE_CHALLENGE = 0x02, /* gateway, plain only: nonce and MAC */
+	WIRE_PROOF = 0x03,     /* dialler, plain only: MAC */
+	WIRE_WELCOME = 0x04,   /* gateway: the link is up */
+	WIRE_REJECT = 0x05,    /* gateway: no, and why */
+	WIRE_ATTACH = 0x06,    /* dialler: this connection is a channel */
+	WIRE_ATTACHED = 0x07,  /* gateway: taken */
+	WIRE_PING = 0x08,      /* links and idle channels */
+	WIRE_PONG = 0x09,
+	WIRE_WANT = 0x0a,   /* gateway: attach up to so many channels for me */
+	WIRE_RETIRE = 0x0b, /* reserved: ask for an idle channel to be closed */
+	WIRE_CLOSE = 0x0c,  /* a session was killed here */
+	WIRE_GOAWAY = 0x0d, /* no new sessions on this link */
+	WIRE_OPEN = 0x10,   /* entry: a session for this tunnel */
+	WIRE_OPENED = 0x11, /* exit: bytes may flow */
+	WIRE_FAILED = 0x12  /* exit: no, and why */
+	/* 0x20..0x27 are reserved for mux channels and resumption. */
+};
+
+enum wire_security { WIRE_SECURITY_PLAIN = 1, WIRE_SECURITY_TLS = 2 };
+
+enum wire_reject_code {
+	WIRE_REJECT_REFUSED = 1, /* name or secret, told apart only in a log */
+	WIRE_REJECT_VERSION = 2, /* no version in common */
+	WIRE_REJECT_STALE = 3,	 /* a newer dial of the same instance is up */
+	WIRE_REJECT_IN_USE = 4,	 /* another instance holds the name, alive */
+	WIRE_REJECT_BUSY = 5,	 /* no room now, try again */
+	WIRE_REJECT_PROTOCOL = 6 /* what you sent makes no sense */
+};
+
+enum wire_failed_code {
+	WIRE_FAILED_REFUSED = 1,     /* the service refused the connection */
+	WIRE_FAILED_UNREACHABLE = 2, /* no route, host down, no such socket */
+	WIRE_FAILED_TIMEOUT = 3,     /* connect_timeout passed */
+	WIRE_FAILED_RESOLVE = 4,     /* the service's name did not resolve */
+	WIRE_FAILED_DENIED = 5,	   /* not a tunnel of yours, or source denied */
+	WIRE_FAILED_LIMIT = 6,	   /* max_sessions reached */
+	WIRE_FAILED_DUPLICATE = 7, /* that uid was opened before */
+	WIRE_FAILED_INTERNAL = 8   /* out of descriptors and the like */
+};
+
+enum wire_close_reason { WIRE_CLOSE_KILLED = 1 };
+
+enum wire_opener { WIRE_OPENER_DIALLER = 1, WIRE_OPENER_GATEWAY = 2 };
+
+struct wire_hello { /* tags 1.. in the order of the members */
+	uint8_t version_min;
+	uint8_t version_max;
+	uint32_t features;    /* a bitmap, none defined yet */
+	uint8_t security;     /* enum wire_security */
+	char name[NAME_SIZE]; /* the dialler's name, valid */
+	uint8_t nonce[WIRE_NONCE_SIZE];
+	uint8_t instance[WIRE_INSTANCE_SIZE];
+	uint64_t epoch;
+};
+
+struct wire_challenge {
+	uint8_t version; /* chosen */
+	uint32_t features;
+	char name[NAME_SIZE]; /* the gateway's name */
+	uint8_t nonce[WIRE_NONCE_SIZE];
+	uint8_t mac[WIRE_MAC_SIZE];
+};
+
+struct wire_proof {
+	uint8_t mac[WIRE_MAC_SIZE];
+};
+
+struct wire_welcome {
+	uint8_t version;
+	uint32_t features;
+	char name[NAME_SIZE];
+	uint8_t link_id[WIRE_LINK_ID_SIZE];
+};
+
+/* For REJECT and FAILED. text is for people, of any bytes but NUL: escape it
+ * before it is logged or shown. An unknown code is decoded as it is. */
+struct wire_refusal {
+	uint8_t code;
+	char text[WIRE_TEXT_SIZE];
+};
+
+struct wire_attach {
+	uint8_t link_id[WIRE_LINK_ID_SIZE];
+	uint64_t serial; /* from 1, each taken once */
+	uint8_t opener;	 /* enum wire_opener: who will send OPEN */
+	uint8_t mac[WIRE_MAC_SIZE];
+};
+
+struct wire_attached {
+	uint8_t mac[WIRE_MAC_SIZE];
+};
+
+struct wire_ping { /* PING; the PONG carries the same token */
+	uint64_t token;
+};
+
+struct wire_want {
+	uint64_t total; /* since WELCOME, never falls */
+};
+
+struct wire_close {
+	uint8_t uid[WIRE_UID_SIZE];
+	uint8_t reason; /* enum wire_close_reason, unknown ones kept */
+};
+
+struct wire_open {
+	uint8_t uid[WIRE_UID_SIZE];
+	char tunnel[NAME_SIZE];
+	char source[ADDR_TEXT_SIZE]; /* the user, as addr_sock_format prints */
+	char target[ADDR_TEXT_SIZE]; /* "" but for types that choose one */
+};
+
+/* RETIRE and GOAWAY carry nothing yet; OPENED carries nothing. */
+struct wire_message {
+	uint8_t type; /* enum wire_type */
+	uint32_t channel;
+	union {
+		struct wire_hello hello;
+		struct wire_challenge challenge;
+		struct wire_proof proof;
+		struct wire_welcome welcome;
+		struct wire_refusal refusal; /* REJECT, FAILED */
+		struct wire_attach attach;
+		struct wire_attached attached;
+		struct wire_ping ping; /* PING, PONG */
+		struct wire_want want;
+		struct wire_close close;
+		struct wire_open open;
+	};
+};
+
+enum wire_result { WIRE_OK, WIRE_NEED_MORE, WIRE_BAD };
+
+/*
+ * Takes one message from the front of data. WIRE_OK fills *out and sets *used
+ * to the bytes it took; WIRE_NEED_MORE and WIRE_BAD leave both alone. An
+ * unknown frame type of legal length is WIRE_OK with the type as it stands
+ * and no member set: the caller decides. A frame longer than WIRE_FRAME_MAX
+ * is BAD as soon as its header is there. Strings are terminated and hold no
+ * NUL before their end; names are valid.
+ */
+enum wire_result wire_decode(const uint8_t *data, size_t len,
+    struct wire_message *out, size_t *used);
+
+/*
+ * Writes the message to buf and returns its length, which is at most
+ * WIRE_FRAME_MAX; size is at least that. Texts are cut to fit, never refused.
+ */
+size_t wire_encode(const struct wire_message *msg, uint8_t *buf, size_t size);
+
+/* "HELLO", ... or "frame 0x42" (in a static table: never freed; the unknown
+ * are all "unknown frame"). */
+const char *wire_type_name(uint8_t type);
+
+#endif
