@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: ISC */
+#include "net.h"
+
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+
+/* A thousand peers come back at once. */
+#define NET_BACKLOG 4096
+/* Accepted in one turn, so that a flood leaves the others their share. */
+#define NET_ACCEPT_BUDGET 64
+#define NET_PAUSE 1.0 /* seconds without accepting when out of descriptors */
+
+struct net_listener {
+	struct loop *loop;
+	struct loop_watch *watch;
+	struct loop_timer *resume;
+	net_accept_fn *fn;
+	void *arg;
+	int fd;
+	bool out_of_descriptors; /* said so in the log */
+	struct addr_sock address;
+};
+
+void
+net_setup(int fd)
+{
+	int one = 1;
+
+	/* Fails on UNIX sockets, which need it not. */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+}
+
+void
+net_set_user_timeout(int fd, double seconds)
+{
+	unsigned ms = (unsigned)(seconds * 1000);
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+}
+
+void
+net_set_keepalive(int fd)
+{
+	int one = 1, idle = 60, interval = 15, count = 8;
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval,
+	    sizeof interval);
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+}
+
+static void
+net_resume(void *arg)
+{
+	struct net_listener *listener = arg;
+
+	loop_watch_set(listener->watch, true, false);
+}
+
+static bool
+net_is_shortage(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS ||
+	    error == ENOMEM;
+}
+
+static void
+net_accept(int fd, bool readable, bool writable, void *arg)
+{
+	struct net_listener *listener = arg;
+	struct addr_sock from;
+	char text[ADDR_TEXT_SIZE];
+	int i, client;
+
+	(void)readable;
+	(void)writable;
+	for (i = 0; i < NET_ACCEPT_BUDGET; i++) {
+		memset(&from, 0, sizeof from);
+		from.len = sizeof from.ss;
+		client = accept4(fd, &from.sa, &from.len,
+		    SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (client == -1 && net_is_shortage(errno)) {
+			if (!listener->out_of_descriptors)
+				log_error("%s: accepting pauses: %s",
+				    addr_sock_format(&listener->address, text,
+				    sizeof text), strerror(errno));
+			listener->out_of_descriptors = true;
+			loop_watch_set(listener->watch, false, false);
+			loop_timer_set(listener->resume, NET_PAUSE);
+			return;
+		}
+		if (client == -1) {
+			if (errno == EAGAIN || errno == EWOULDBLOCK)
+				return;
+			continue; /* that one connection is gone */
+		}
+		if (listener->out_of_descriptors)
+			log_notice("%s: accepting again",
+			    addr_sock_format(&listener->address, text,
+			    sizeof text));
+		listener->out_of_descriptors = false;
+		net_setup(client);
+		listener->fn(client, &from, listener->arg);
+	}
+}
+
+/* A socket file that nobody listens on is left from a crash: remove it. */
+static void
+net_remove_stale(const struct addr_sock *sock)
+{
+	const char *path = ((const struct sockaddr_un *)&sock->ss)->sun_path;
+	struct stat st;
+	int fd;
+
+	if (lstat(path, &st) != 0 || !S_ISSOCK(st.st_mode))
+		return;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd == -1)
+		return;
+	if (connect(fd, &sock->sa, sock->len) == -1 && errno == ECONNREFUSED)
+		unlink(path);
+	close(fd);
+}
+
+static int
+net_bind(const struct addr *addr, struct addr_sock *sock)
+{
+	int fd, one = 1, zero = 0;
+
+	fd = socket(sock->sa.sa_family,
+	    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd == -1 && errno == EAFNOSUPPORT && addr->kind == ADDR_INET &&
+	    addr->host[0] == '\0') {
+		/* A machine without IPv6: every address means every IPv4. */
+		struct addr any = *addr;
+		strcpy(any.host, "0.0.0.0");
+		addr_to_sock(&any, sock);
+		fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+		    0);
+	}
+	if (fd == -1)
+		return -1;
+	if (addr->kind == ADDR_UNIX)
+		net_remove_stale(sock);
+	else
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	/* ":port" is both families on one socket; "[::]:port" only IPv6, so
+	 * that it can stand beside "0.0.0.0:port". */
+	if (sock->sa.sa_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY,
+		    addr->host[0] == '\0' ? &zero : &one, sizeof one);
+	if (bind(fd, &sock->sa, sock->len) == -1 ||
+	    listen(fd, NET_BACKLOG) == -1) {
+		int saved = errno;
+		close(fd);
+		errno = saved;
+		return -1;
+	}
+	return fd;
+}
+
+struct net_listener *
+net_listen(struct loop *loop, const struct addr *addr, char *error,
+    size_t error_size)
+{
+	struct net_listener *listener = calloc(1, sizeof *listener);
+	char text[ADDR_TEXT_SIZE];
+
+	if (listener == NULL) {
+		snprintf(error, error_size, "out of memory");
+		return NULL;
+	}
+	listener->loop = loop;
+	if (addr_to_sock(addr, &listener->address) != 0) {
+		snprintf(error, error_size, "listen %s: not an address of "
+		    "this machine but a name",
+		    addr_format(addr, text, sizeof text));
+		free(listener);
+		return NULL;
+	}
+	listener->fd = net_bind(addr, &listener->address);
+	if (listener->fd == -1) {
+		snprintf(error, error_size, "listen %s: %s",
+		    addr_format(addr, text, sizeof text), strerror(errno));
+		free(listener);
+		return NULL;
+	}
+	listener->address.len = sizeof listener->address.ss;
+	getsockname(listener->fd, &listener->address.sa,
+	    &listener->address.len);
+	return listener;
+}
+
+void
+net_listener_start(struct net_listener *listener, net_accept_fn *fn, void *arg)
+{
+	listener->fn = fn;
+	listener->arg = arg;
+	if (listener->resume == NULL)
+		listener->resume = loop_timer_new(listener->loop, net_resume,
+		    listener);
+	if (listener->watch == NULL)
+		listener->watch = loop_watch_new(listener->loop, listener->fd,
+		    true, false, net_accept, listener);
+	if (listener->resume == NULL || listener->watch == NULL)
+		log_error("out of memory: a listener does not accept");
+}
+
+void
+net_listener_free(struct net_listener *listener)
+{
+	const struct sockaddr_un *un;
+
+	if (listener == NULL)
+		return;
+	loop_timer_free(listener->resume);
+	loop_watch_free(listener->watch);
+	close(listener->fd);
+	un = (const struct sockaddr_un *)&listener->address.ss;
+	if (listener->address.sa.sa_family == AF_UNIX)
+		unlink(un->sun_path);
+	free(listener);
+}
+
+void
+net_listener_address(const struct net_listener *listener,
+    struct addr_sock *out)
+{
+	*out = listener->address;
+}
