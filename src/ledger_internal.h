@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * ledger_internal: what the files of the ledger share; nobody else includes
+ * it.  Floor 2.
+ *
+ *     ledger.c		the public face: queue, ids, status, start and end
+ *     ledger_writer.c	the writer's thread: when to write what, and errors
+ *     ledger_file.c	the file: opening, locks, setting aside
+ *     ledger_schema.c	tables, runs, ids, retention
+ *     ledger_rows.c	rows between structs and SQL
+ *     ledger_query.c	queries as the loop sees them
+ *     ledger_reader.c	the reader's thread
+ *
+ * One mutex guards what the threads share. It is held for a handful of
+ * instructions, never across a call to SQLite or the disk (sqlite3_interrupt,
+ * which only sets a flag, apart). struct ledger_file belongs to the writer.
+ *
+ * Functions that return "a code" return SQLITE_OK, an (extended) SQLite code,
+ * or LEDGER_REFUSED, and have then put the words into file->error.
+ */
+#ifndef TUNNELD_LEDGER_INTERNAL_H
+#define TUNNELD_LEDGER_INTERNAL_H
+
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+
+/* A row that finds no memory for its place in the hash is lost and counted,
+ * but nobody dies of it. */
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#include "ledger.h"
+
+#define LEDGER_BATCH 5000	 /* rows in one transaction */
+#define LEDGER_DELAY 0.05	 /* seconds a row waits for company */
+#define LEDGER_RETRY 1.0	 /* seconds between attempts */
+#define LEDGER_STOP_TIME 1.0	 /* seconds ledger_free waits for the disk */
+#define LEDGER_ID_BLOCK 1000	 /* ids reserved at a time, to begin with */
+#define LEDGER_ID_BLOCK_MAX 65536
+#define LEDGER_ID_ODD (INT64_C(1) << 52) /* ids without a block start here */
+#define LEDGER_QUERIES 64
+#define LEDGER_ERROR_SIZE 160
+
+/* The file is sound, but not for us: from a newer version, or not a ledger. */
+#define LEDGER_REFUSED (-1)
+
+enum ledger_kind { LEDGER_SESSION, LEDGER_LINK };
+
+struct ledger_key {
+	int64_t kind; /* enum ledger_kind; as wide as id: no padding */
+	int64_t id;
+};
+
+/* A row on its way to the disk. */
+struct ledger_row {
+	struct ledger_key key;
+	UT_hash_handle hh;
+	TAILQ_ENTRY(ledger_row) entry;
+	union {
+		struct ledger_session session;
+		struct ledger_link link;
+	};
+};
+TAILQ_HEAD(ledger_row_list, ledger_row);
+
+/* Ids to give out: [next, end), then [spare_next, spare_end). */
+struct ledger_ids {
+	int64_t next, end;
+	int64_t spare_next, spare_end;
+	int64_t block;	    /* how many to reserve next */
+	double reserved_at; /* when the last block came */
+	int64_t odd;	    /* the last one given without a block */
+	bool wanted;	    /* the writer is to reserve a block */
+};
+
+/* Where the removal of old rows stands. */
+struct ledger_trim {
+	int phase;
+	int64_t cutoff; /* rows that ended before it go; 0: none */
+	int64_t excess; /* rows over max_rows still to go */
+};
+
+/* The writer's own: the database as it is open just now. */
+struct ledger_file {
+	sqlite3 *db; /* NULL: not open */
+	sqlite3_stmt *put_session, *put_link, *seen;
+	int lock_fd;	    /* of PATH-runs, or -1 */
+	int64_t run;	    /* whose byte we hold locked; 0: none */
+	int64_t started_us; /* tells our run from another of that number */
+	dev_t dev;	    /* what stood at path when it was opened */
+	ino_t ino;
+	bool damaged; /* set it aside before it is opened again */
+	double set_aside_at;
+	struct ledger_trim trim;
+	char error[LEDGER_ERROR_SIZE];
+};
+
+enum ledger_state {
+	LEDGER_STARTING,
+	LEDGER_OK,
+	LEDGER_RETRYING,
+	LEDGER_FAILED
+};
+
+enum ledger_request_state {
+	LEDGER_REQUEST_WAITING,
+	LEDGER_REQUEST_RUNNING,
+	LEDGER_REQUEST_DONE
+};
+
+/* The texts of a query, in the order of this enum. */
+enum {
+	LEDGER_TEXT_TUNNEL,
+	LEDGER_TEXT_PEER,
+	LEDGER_TEXT_SOURCE,
+	LEDGER_TEXT_REASON,
+	LEDGER_TEXTS
+};
+
+struct ledger_request {
+	TAILQ_ENTRY(ledger_request) entry; /* of waiting or done */
+	struct ledger *ledger;
+	enum ledger_request_state state; /* guarded by the ledger's lock */
+	atomic_bool cancelled;
+	struct ledger_query query; /* its strings are not used */
+	bool has[LEDGER_TEXTS];
+	/* A cut text is longer than any in the database: it finds nothing,
+	 * as the whole one would. */
+	char text[LEDGER_TEXTS][ADDR_TEXT_SIZE + 1];
+	double deadline;
+	uint64_t puts; /* rows put before the query */
+	ledger_query_fn *fn;
+	void *arg;
+
+	struct ledger_session *sessions;
+	struct ledger_link *links;
+	size_t n, room; /* of the one or the other */
+	char error[LEDGER_ERROR_SIZE]; /* "": none */
+};
+
+TAILQ_HEAD(ledger_request_list, ledger_request);
+
+struct ledger {
+	/* Constant after ledger_new. */
+	struct loop *loop;
+	char *path, *lock_path;
+	char *daemon, *version;
+	int retention_days;
+	int64_t max_rows;
+	size_t max_queued;
+	pthread_t writer, reader;
+	bool has_writer, has_reader; /* threads to be joined */
+	int done_fd; /* an eventfd: counts requests moved to done */
+	struct loop_watch *done_watch;
+
+	struct ledger_file file; /* the writer's */
+	atomic_bool stopping; /* as stop, for where no lock is held */
+	atomic_bool aborted;  /* time is up: drop everything, end */
+
+	/* All below is guarded by lock. */
+	pthread_mutex_t lock;
+	pthread_cond_t writer_wakes; /* rows, ids wanted, stop */
+	pthread_cond_t reader_wakes; /* requests, rows committed, stop */
+	pthread_cond_t owner_wakes;  /* first attempt done; writer gone */
+	bool stop;
+	double stop_at; /* when ledger_free stops waiting */
+	bool tried;	/* opened, or failed for more than being busy */
+	int running;	/* threads that have not ended */
+
+	struct ledger_row_list rows;
+	struct ledger_row *by_key; /* a hash of rows */
+	size_t queued;
+	size_t writing; /* rows the writer has taken and not committed */
+	double first_put, last_put;
+	bool urgent;	    /* somebody waits for what is queued */
+	uint64_t puts;	    /* rows ever queued or replaced */
+	uint64_t committed; /* `puts` when the last full batch was taken */
+	struct ledger_ids ids;
+
+	enum ledger_state state;
+	char error[LEDGER_ERROR_SIZE];
+	uint64_t written, lost;
+	int64_t set_aside_us;
+	sqlite3 *writer_db; /* for sqlite3_interrupt only */
+
+	struct ledger_request_list waiting, done;
+	unsigned n_requests; /* waiting, running and done */
+};
+
+/* ledger.c */
+double ledger_now(void); /* monotonic seconds */
+/* Waits at most until `until`; the lock is held. */
+void ledger_wait(struct ledger *ledger, pthread_cond_t *cond, double until);
+/* Takes all queued rows into an empty list; counts them as being written. */
+uint64_t ledger_take_rows(struct ledger *ledger, struct ledger_row_list *out);
+/* Puts rows that could not be written back, unless newer ones are queued. */
+void ledger_return_rows(struct ledger *ledger, struct ledger_row_list *rows);
+
+/* ledger_writer.c */
+void *ledger_writer_main(void *ledger);
+
+/* ledger_file.c */
+int ledger_file_open(struct ledger *ledger); /* a code */
+void ledger_file_close(struct ledger *ledger);
+/* Was it moved or removed under our feet? */
+bool ledger_file_is_gone(struct ledger *ledger);
+/* Unlocks the run and closes PATH-runs. */
+void ledger_file_unlock(struct ledger_file *file);
+int ledger_file_lock_run(struct ledger_file *file, int64_t run); /* or -1 */
+void ledger_file_unlock_run(struct ledger_file *file, int64_t run);
+bool ledger_file_run_lives(const struct ledger_file *file, int64_t run);
+/* Fills file->error with SQLite's words for a code; returns the code. */
+int ledger_file_fail(struct ledger_file *file, int code);
+int ledger_file_begin(struct ledger_file *file); /* a code */
+/* Commits if code is SQLITE_OK, rolls back if not. */
+int ledger_file_finish(struct ledger_file *file, int code);
+bool ledger_code_is_damage(int code);
+
+/* ledger_schema.c; all return a code. */
+#define LEDGER_SCHEMA_VERSION 1
+/* Runs sql with n integers bound; *out (or NULL): the first column. Leaves
+ * file->error alone. */
+int ledger_sql(sqlite3 *db, const char *sql, const int64_t *args, int n,
+    int64_t *out);
+int ledger_schema_open(struct ledger_file *file);
+/* Claims a run, or finds the one claimed before; closes lost runs. */
+int ledger_schema_claim(struct ledger *ledger);
+/* A sign of life of ours, and a look for others that died meanwhile. */
+int ledger_schema_refresh(struct ledger *ledger);
+int ledger_schema_reserve(struct ledger_file *file, int64_t n, int64_t *first);
+/* Ends our run; ids from `unused` to `end`, not given out, are returned. */
+int ledger_schema_end(struct ledger_file *file, int64_t unused, int64_t end);
+/* One small step of removing old rows; *more: there is another. */
+int ledger_schema_trim(struct ledger *ledger, bool *more);
+
+/* ledger_query.c */
+void ledger_request_free(struct ledger_request *request);
+int ledger_query_init(struct ledger *ledger);  /* 0, or -1 */
+void ledger_query_free(struct ledger *ledger); /* after the reader ended */
+
+/* ledger_reader.c */
+void *ledger_reader_main(void *ledger);
+
+/* ledger_rows.c: structs to SQL and back; the first four return a code and
+ * leave file->error alone. */
+int ledger_rows_prepare(struct ledger_file *file);
+int ledger_put_session_row(struct ledger_file *file,
+    const struct ledger_session *session);
+int ledger_put_link_row(struct ledger_file *file,
+    const struct ledger_link *link);
+int ledger_put_seen(struct ledger_file *file);
+/* What the functions below read; more of WHERE may follow. */
+#define LEDGER_READ_SESSIONS \
+	"SELECT id, uid, tunnel, peer, type, end, source, target, opened_at," \
+	" closed_at, up_bytes, down_bytes, close_reason, closed_by" \
+	" FROM sessions WHERE 1"
+#define LEDGER_READ_LINKS \
+	"SELECT id, peer, address, up_at, down_at, reason FROM links WHERE 1"
+void ledger_read_session(sqlite3_stmt *stmt, struct ledger_session *out);
+void ledger_read_link(sqlite3_stmt *stmt, struct ledger_link *out);
+
+#endif
