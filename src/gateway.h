@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * gateway: where peers dial in: listeners, and the bounded places in which
+ * strangers prove who they are.
+ *
+ * When all places, or all of one source, are taken, a newcomer is not turned
+ * away: the oldest silent stranger of the fullest source goes. Floor 3.
+ */
+#ifndef TUNNELD_GATEWAY_H
+#define TUNNELD_GATEWAY_H
+
+#include "config.h"
+#include "net.h"
+#include "peers.h"
+
+struct gateway;
+
+struct gateway_params {
+	struct loop *loop;
+	struct tls *tls;
+	const struct peers *peers;
+	const struct config *config; /* must outlive the gateway */
+};
+
+/* Binds all of gateway.listen. On failure returns NULL and calls error() for
+ * each address that cannot be had. */
+struct gateway *gateway_new(const struct gateway_params *params,
+    void (*error)(const char *text, void *arg), void *arg);
+/* Begins to accept. */
+void gateway_start(struct gateway *gateway);
+void gateway_free(struct gateway *gateway);
+
+size_t gateway_listeners(const struct gateway *gateway);
+void gateway_address(const struct gateway *gateway, size_t i,
+    struct addr_sock *out);
+/* Strangers at this moment. */
+size_t gateway_handshakes(const struct gateway *gateway);
+
+#endif

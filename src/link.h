@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * link: one authenticated control connection to a peer: heartbeat, round-trip
+ * time, frames out and in.
+ *
+ * Owns the connection. Does not know who dialled, nor what the frames it
+ * hands up are about.  Floor 3.
+ *
+ * Each end pings at its own interval and gives up at its own timeout; any
+ * frame counts as a sign of life.
+ */
+#ifndef TUNNELD_LINK_H
+#define TUNNELD_LINK_H
+
+#include <stdint.h>
+
+#include "framing.h"
+#include "loop.h"
+#include "wire.h"
+
+struct link;
+
+/* Neither is called before link_new returns. link_free is allowed in both. */
+struct link_handler {
+	/* A frame that is none of the link's own (PING, PONG). */
+	void (*frame)(const struct wire_message *msg, void *arg);
+	/* It is dead; free it. why is for people, and static or short-lived. */
+	void (*down)(const char *why, void *arg);
+	/* A PONG came, after link_probe or as the heartbeat goes. */
+	void (*alive)(void *arg);
+};
+
+struct link_params {
+	struct loop *loop;
+	struct framing *framing; /* taken over, on failure too */
+	double interval;	 /* seconds between our pings */
+	double timeout;		 /* of silence */
+	const struct link_handler *handler;
+	void *arg;
+};
+
+struct link *link_new(const struct link_params *params);
+/* Closes; frames not yet sent are lost. NULL is ignored. */
+void link_free(struct link *link);
+
+/* Never calls back; a link that takes no more goes down at the next turn. */
+void link_send(struct link *link, const struct wire_message *msg);
+
+/* Pings at once: alive() tells when the answer is there. */
+void link_probe(struct link *link);
+
+/* Milliseconds, smoothed as TCP does (RFC 6298); negative: not known yet. */
+double link_rtt_ms(const struct link *link);
+
+#endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * peer: another tunneld, as the configuration names it: its supervisor if we
+ * dial it, its link while there is one, its pool of channels, and the sessions
+ * that wait for one.
+ *
+ * Knows nothing of tunnels and sessions but through its handler.  Floor 3.
+ */
+#ifndef TUNNELD_PEER_H
+#define TUNNELD_PEER_H
+
+#include <sys/queue.h>
+
+#include "channel.h"
+#include "config.h"
+#include "framing.h"
+#include "resolve.h"
+#include "tls.h"
+
+struct peer;
+
+/* The floor above. None is called before peer_new returns. */
+struct peer_handler {
+	void (*link_up)(struct peer *peer, const char *address, void *arg);
+	void (*link_down)(struct peer *peer, const char *why, void *arg);
+	/* The other end opened a session: the channel is the callee's, who
+	 * says peer_channel_done once it is gone. */
+	void (*session_open)(struct peer *peer, struct channel *channel,
+	    const struct wire_open *open, void *arg);
+	/* The other end killed a session. */
+	void (*session_close)(struct peer *peer,
+	    const struct wire_close *close, void *arg);
+};
+
+/* What all peers of a daemon share. */
+struct peer_context {
+	struct loop *loop;
+	struct resolve_pool *resolver;
+	struct tls *tls;
+	const char *name; /* daemon.name */
+	uint8_t instance[WIRE_INSTANCE_SIZE];
+	const struct peer_handler *handler;
+	void *arg;
+};
+
+/* The context must outlive the peer; conf is borrowed likewise. The ids of its
+ * links begin with `index`, so that they lead back to it. */
+struct peer *peer_new(const struct peer_context *context,
+    const struct config_peer *conf, uint32_t index);
+uint32_t peer_link_index(const uint8_t link_id[WIRE_LINK_ID_SIZE]);
+void peer_free(struct peer *peer); /* says nothing to anybody */
+/* Begins to dial, where the peer is dialled. */
+void peer_start(struct peer *peer);
+/* GOAWAY on the link, then closes it; link_down is called. */
+void peer_stop(struct peer *peer, const char *why);
+
+const struct config_peer *peer_conf(const struct peer *peer);
+const char *peer_name(const struct peer *peer);
+bool peer_is_up(const struct peer *peer);
+
+/* --- channels, for entries -------------------------------------------- */
+
+/*
+ * Somebody who waits for a channel; embedded by value in who it is. got() is
+ * called with an idle channel of ours, the callee's (peer_channel_done), when
+ * there is one, as long as it takes: the waiter sets its own deadline. It may
+ * be called before peer_wait returns.
+ */
+struct peer_waiter {
+	TAILQ_ENTRY(peer_waiter) entry;
+	void (*got)(struct channel *channel, void *arg);
+	void *arg;
+	bool waiting;
+};
+void peer_wait(struct peer *peer, struct peer_waiter *waiter);
+void peer_wait_cancel(struct peer *peer, struct peer_waiter *waiter);
+
+/* A channel that was handed out is closed. */
+void peer_channel_done(struct peer *peer);
+
+/* Whether this end has entries towards the peer: it then keeps channels. */
+void peer_set_entries(struct peer *peer, bool entries);
+
+/* Tells the other end that a session was killed here; false: no link. */
+bool peer_send_close(struct peer *peer, const uint8_t uid[WIRE_UID_SIZE],
+    enum wire_close_reason reason);
+
+/* --- accepting, for the gateway ---------------------------------------- */
+
+/* A dialler that has proven who it is. */
+struct peer_newcomer {
+	struct framing *framing; /* taken over */
+	struct wire_hello hello;
+	struct auth_key key;
+	struct addr_sock from;
+};
+
+/* Makes it the link, or waits for the old one to show life (2 s at most), or
+ * sends REJECT: design, take-over. */
+void peer_accept_link(struct peer *peer,
+    const struct peer_newcomer *newcomer);
+
+/* Whether the peer's link has this id. */
+bool peer_has_link(const struct peer *peer,
+    const uint8_t link_id[WIRE_LINK_ID_SIZE]);
+/* As pool_accept. */
+int peer_accept_channel(struct peer *peer, const struct wire_attach *attach,
+    struct framing *framing, const char **why);
+
+/* --- what is there to see ---------------------------------------------- */
+
+struct peer_status {
+	const char *state; /* "up", "waiting", "dialling", "down" */
+	int64_t since_us;  /* of the state */
+	char address[ADDR_TEXT_SIZE]; /* "" if not up */
+	double rtt_ms;	   /* < 0: not known */
+	const char *error; /* "" if none */
+	int64_t error_us;
+	int64_t next_try_us; /* 0: none */
+	uint64_t ups;	     /* how many times the link came up */
+	unsigned idle;	     /* channels of ours */
+	unsigned in_use;
+	unsigned waiting; /* sessions that wait for a channel */
+};
+void peer_get_status(const struct peer *peer, struct peer_status *out);
+
+#endif

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: ISC */
+#include "pool.h"
+
+#include <sys/queue.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#define POOL_RETRY_MIN 0.1 /* seconds after an attach that failed */
+#define POOL_RETRY_MAX 5.0
+#define POOL_QUIET 10.0 /* seconds without a miss before the goal shrinks */
+
+struct pool_entry {
+	TAILQ_ENTRY(pool_entry) entry;
+	struct pool *pool;
+	struct channel *channel;     /* idle, or NULL while attaching */
+	struct handshake *handshake; /* attaching */
+	bool ours;
+};
+
+TAILQ_HEAD(pool_list, pool_entry);
+
+struct pool {
+	struct pool_params params;
+	struct pool_list ours, theirs, attaching;
+	unsigned n_ours, n_theirs;
+	unsigned attaching_ours, attaching_theirs;
+	struct auth_serials serials; /* accepting side: those seen */
+	uint64_t serial;	     /* dialler: the last one used */
+	uint64_t asked;	  /* accepting side: the last WANT */
+	uint64_t arrived; /* accepting side: channels of ours so far */
+	uint64_t wanted;  /* dialler: the other end's last WANT */
+	uint64_t served;  /* dialler: attached for the other end so far */
+	bool entries;
+	unsigned waiting;
+	unsigned goal; /* idle channels of ours to keep */
+	double last_miss;
+	double retry; /* seconds; the next wait after a failure */
+	struct loop_timer *retry_timer;
+	struct loop_timer *tick; /* pings, and the shrinking goal */
+};
+
+static void pool_fill(struct pool *pool);
+static void pool_entry_opened(struct channel *channel,
+    const struct wire_open *open, void *arg);
+static void pool_entry_lost(struct channel *channel, void *arg);
+
+static const struct channel_handler pool_channel_handler = {
+	.opened = pool_entry_opened,
+	.lost = pool_entry_lost,
+};
+
+/* Takes the entry out of its list and frees it; its channel lives on. */
+static struct channel *
+pool_entry_remove(struct pool_entry *entry)
+{
+	struct pool *pool = entry->pool;
+	struct channel *channel = entry->channel;
+
+	if (channel == NULL) {
+		TAILQ_REMOVE(&pool->attaching, entry, entry);
+		*(entry->ours ? &pool->attaching_ours :
+		    &pool->attaching_theirs) -= 1;
+	} else if (entry->ours) {
+		TAILQ_REMOVE(&pool->ours, entry, entry);
+		pool->n_ours--;
+	} else {
+		TAILQ_REMOVE(&pool->theirs, entry, entry);
+		pool->n_theirs--;
+	}
+	handshake_cancel(entry->handshake);
+	free(entry);
+	return channel;
+}
+
+static void
+pool_entry_lost(struct channel *channel, void *arg)
+{
+	struct pool_entry *entry = arg;
+	struct pool *pool = entry->pool;
+
+	pool_entry_remove(entry);
+	channel_free(channel);
+	pool_fill(pool);
+}
+
+static void
+pool_entry_opened(struct channel *channel, const struct wire_open *open,
+    void *arg)
+{
+	struct pool_entry *entry = arg;
+	struct pool *pool = entry->pool;
+
+	pool_entry_remove(entry);
+	pool->params.handler->opened(channel, open, pool->params.arg);
+}
+
+/* The channel, or NULL, is the entry's from now on. */
+static void
+pool_entry_idle(struct pool_entry *entry, struct channel *channel)
+{
+	struct pool *pool = entry->pool;
+
+	entry->channel = channel;
+	channel_set_handler(channel, &pool_channel_handler, entry);
+	if (entry->ours) {
+		TAILQ_INSERT_TAIL(&pool->ours, entry, entry);
+		pool->n_ours++;
+	} else {
+		TAILQ_INSERT_TAIL(&pool->theirs, entry, entry);
+		pool->n_theirs++;
+	}
+}
+
+static unsigned
+pool_total(const struct pool *pool)
+{
+	return *pool->params.in_use + pool->n_ours + pool->n_theirs +
+	    pool->attaching_ours + pool->attaching_theirs;
+}
+
+/* --- the dialling side ------------------------------------------------- */
+
+static void
+pool_attached(const struct handshake_outcome *outcome, void *arg)
+{
+	struct pool_entry *entry = arg;
+	struct pool *pool = entry->pool;
+	const struct config_peer *peer = pool->params.peer;
+	struct channel *channel = NULL;
+
+	entry->handshake = NULL;
+	if (outcome->status == HANDSHAKE_OK)
+		channel = channel_new(pool->params.loop, outcome->framing,
+		    peer->heartbeat_timeout, entry->ours);
+	if (channel == NULL) {
+		log_info("%s: channel: %s", peer->name,
+		    outcome->status == HANDSHAKE_OK ? "out of memory" :
+		    outcome->error);
+		pool_entry_remove(entry);
+		pool->retry = pool->retry < POOL_RETRY_MIN ? POOL_RETRY_MIN :
+		    pool->retry * 2 > POOL_RETRY_MAX ? POOL_RETRY_MAX :
+		    pool->retry * 2;
+		loop_timer_set(pool->retry_timer, pool->retry);
+		return;
+	}
+	pool->retry = 0;
+	TAILQ_REMOVE(&pool->attaching, entry, entry);
+	if (entry->ours) {
+		pool->attaching_ours--;
+	} else {
+		pool->attaching_theirs--;
+		pool->served++;
+	}
+	pool_entry_idle(entry, channel);
+	pool_fill(pool);
+	pool->params.handler->available(pool->params.arg);
+}
+
+static int
+pool_attach(struct pool *pool, bool ours)
+{
+	struct handshake_params params = {
+		.loop = pool->params.loop,
+		.resolver = pool->params.resolver,
+		.tls = pool->params.tls,
+		.peer = pool->params.peer,
+		.fn = pool_attached,
+	};
+	struct handshake_attach attach = {
+		.to = &pool->params.address,
+		.link_id = pool->params.link_id,
+		.key = &pool->params.key,
+		.serial = pool->serial + 1,
+		.opener = ours ? WIRE_OPENER_DIALLER : WIRE_OPENER_GATEWAY,
+	};
+	struct pool_entry *entry = calloc(1, sizeof *entry);
+
+	if (entry == NULL)
+		return -1;
+	entry->pool = pool;
+	entry->ours = ours;
+	params.arg = entry;
+	entry->handshake = handshake_start_attach(&params, &attach);
+	if (entry->handshake == NULL) {
+		free(entry);
+		return -1;
+	}
+	pool->serial++;
+	TAILQ_INSERT_TAIL(&pool->attaching, entry, entry);
+	*(ours ? &pool->attaching_ours : &pool->attaching_theirs) += 1;
+	return 0;
+}
+
+static void
+pool_fill_dialler(struct pool *pool, unsigned need)
+{
+	unsigned max = (unsigned)pool->params.peer->max_channels;
+	bool ours, theirs;
+
+	for (;;) {
+		if (pool_total(pool) >= max ||
+		    pool->attaching_ours + pool->attaching_theirs >=
+		    POOL_DIALS_MAX)
+			return;
+		ours = pool->n_ours + pool->attaching_ours < need;
+		theirs = pool->served + pool->attaching_theirs < pool->wanted;
+		if (!ours && !theirs)
+			return;
+		/* The one with fewer under way goes first. */
+		if (ours && theirs)
+			ours = pool->attaching_ours <= pool->attaching_theirs;
+		if (pool_attach(pool, ours) != 0) {
+			loop_timer_set(pool->retry_timer, POOL_RETRY_MAX);
+			return;
+		}
+	}
+}
+
+/* --- both sides -------------------------------------------------------- */
+
+static void
+pool_fill_gateway(struct pool *pool, unsigned need)
+{
+	uint64_t total;
+
+	if (pool->n_ours >= need)
+		return;
+	total = pool->arrived + need - pool->n_ours;
+	if (total <= pool->asked)
+		return;
+	pool->asked = total;
+	pool->params.handler->want(total, pool->params.arg);
+}
+
+/* Brings the pool to what is needed, or sets out to. */
+static void
+pool_fill(struct pool *pool)
+{
+	unsigned max = (unsigned)pool->params.peer->max_channels;
+	unsigned need = pool->waiting + (pool->entries ? pool->goal : 0);
+
+	if (need > max)
+		need = max;
+	if (!pool->params.dialler)
+		pool_fill_gateway(pool, need);
+	else if (!loop_timer_is_set(pool->retry_timer))
+		pool_fill_dialler(pool, need);
+}
+
+static void
+pool_retry(void *arg)
+{
+	pool_fill(arg);
+}
+
+static void
+pool_keep_alive(struct pool *pool, struct pool_list *list)
+{
+	const struct config_peer *peer = pool->params.peer;
+	struct pool_entry *entry, *next;
+
+	for (entry = TAILQ_FIRST(list); entry != NULL; entry = next) {
+		next = TAILQ_NEXT(entry, entry);
+		if (!channel_keep_alive(entry->channel,
+		    peer->heartbeat_interval, peer->heartbeat_timeout))
+			channel_free(pool_entry_remove(entry));
+	}
+}
+
+static void
+pool_tick(void *arg)
+{
+	struct pool *pool = arg;
+	unsigned least = (unsigned)pool->params.peer->pool;
+	double now = loop_now(pool->params.loop);
+
+	if (now - pool->last_miss >= POOL_QUIET && pool->goal > least) {
+		pool->last_miss = now;
+		pool->goal = pool->goal / 2 > least ? pool->goal / 2 : least;
+	}
+	/* Only this end may open them, so it may close them without a word. */
+	while (pool->n_ours > pool->goal + pool->waiting)
+		channel_free(pool_entry_remove(TAILQ_FIRST(&pool->ours)));
+	pool_keep_alive(pool, &pool->ours);
+	pool_keep_alive(pool, &pool->theirs);
+	loop_timer_set(pool->tick, pool->params.peer->heartbeat_interval / 2);
+	pool_fill(pool);
+}
+
+void
+pool_set_need(struct pool *pool, bool entries, unsigned waiting)
+{
+	pool->entries = entries;
+	pool->waiting = waiting;
+	pool_fill(pool);
+}
+
+static void
+pool_missed(struct pool *pool)
+{
+	pool->last_miss = loop_now(pool->params.loop);
+	/* Without a pool by configuration there is none to grow. */
+	if (pool->params.peer->pool > 0 && pool->goal < POOL_BURST_MAX)
+		pool->goal = pool->goal * 2 < POOL_BURST_MAX ?
+		    pool->goal * 2 : POOL_BURST_MAX;
+}
+
+struct channel *
+pool_take(struct pool *pool)
+{
+	struct pool_entry *entry = TAILQ_FIRST(&pool->ours);
+	struct channel *channel;
+
+	if (entry == NULL) {
+		pool_missed(pool);
+		return NULL;
+	}
+	channel = pool_entry_remove(entry);
+	pool_fill(pool);
+	return channel;
+}
+
+void
+pool_on_want(struct pool *pool, uint64_t total)
+{
+	if (total > pool->wanted)
+		pool->wanted = total;
+	pool_fill(pool);
+}
+
+int
+pool_accept(struct pool *pool, const struct wire_attach *attach,
+    struct framing *framing, const char **why)
+{
+	struct wire_message answer = { .type = WIRE_ATTACHED };
+	const struct config_peer *peer = pool->params.peer;
+	struct pool_entry *entry = NULL;
+	struct channel *channel;
+	uint8_t mac[WIRE_MAC_SIZE];
+
+	*why = "ATTACH with a wrong MAC";
+	if (auth_attach_mac(&pool->params.key, attach, mac) != 0 ||
+	    !auth_equal(mac, attach->mac, sizeof mac))
+		return -1;
+	*why = "ATTACH with a serial used before";
+	if (auth_serials_take(&pool->serials, attach->serial) != 0)
+		return -1;
+	*why = "max_channels reached";
+	if (pool_total(pool) >= (unsigned)peer->max_channels)
+		return -1;
+	*why = "out of memory";
+	if (auth_attached_mac(&pool->params.key, attach,
+	    answer.attached.mac) != 0)
+		return -1;
+	entry = calloc(1, sizeof *entry);
+	if (entry == NULL)
+		return -1;
+	entry->pool = pool;
+	entry->ours = attach->opener == WIRE_OPENER_GATEWAY;
+	if (entry->ours)
+		pool->arrived++;
+	/* A send that fails shows as an end of the stream soon after. */
+	(void)framing_send(framing, &answer);
+	channel = channel_new(pool->params.loop, framing,
+	    peer->heartbeat_timeout, entry->ours);
+	if (channel == NULL) {
+		free(entry);
+		return 0; /* the framing is gone, as promised */
+	}
+	pool_entry_idle(entry, channel);
+	if (entry->ours)
+		pool->params.handler->available(pool->params.arg);
+	return 0;
+}
+
+const uint8_t *
+pool_link_id(const struct pool *pool)
+{
+	return pool->params.link_id;
+}
+
+unsigned
+pool_idle(const struct pool *pool)
+{
+	return pool->n_ours;
+}
+
+struct pool *
+pool_new(const struct pool_params *params)
+{
+	struct pool *pool = calloc(1, sizeof *pool);
+
+	if (pool == NULL)
+		return NULL;
+	pool->params = *params;
+	TAILQ_INIT(&pool->ours);
+	TAILQ_INIT(&pool->theirs);
+	TAILQ_INIT(&pool->attaching);
+	pool->goal = (unsigned)params->peer->pool;
+	pool->last_miss = loop_now(params->loop);
+	pool->tick = loop_timer_new(params->loop, pool_tick, pool);
+	pool->retry_timer = loop_timer_new(params->loop, pool_retry, pool);
+	if (pool->tick == NULL || pool->retry_timer == NULL) {
+		pool_free(pool);
+		return NULL;
+	}
+	loop_timer_set(pool->tick, params->peer->heartbeat_interval / 2);
+	return pool;
+}
+
+void
+pool_free(struct pool *pool)
+{
+	struct pool_list *lists[3];
+	struct pool_entry *entry;
+	size_t i;
+
+	if (pool == NULL)
+		return;
+	lists[0] = &pool->ours;
+	lists[1] = &pool->theirs;
+	lists[2] = &pool->attaching;
+	for (i = 0; i < 3; i++)
+		while ((entry = TAILQ_FIRST(lists[i])) != NULL)
+			channel_free(pool_entry_remove(entry));
+	loop_timer_free(pool->tick);
+	loop_timer_free(pool->retry_timer);
+	auth_wipe(&pool->params.key, sizeof pool->params.key);
+	free(pool);
+}

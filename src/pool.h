@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * pool: the idle channels of one link, and the making of more.
+ *
+ * Lives and ends with its link. Idle channels of ours wait to be taken by
+ * sessions; theirs wait for the other end's OPEN. The dialling side attaches
+ * them, for itself and for what the other end asks with WANT; the accepting
+ * side sends WANT.  Floor 3.
+ *
+ * The goal is the configured number of warm channels; a burst that finds the
+ * pool empty doubles it, up to POOL_BURST_MAX, and quiet halves it again.
+ */
+#ifndef TUNNELD_POOL_H
+#define TUNNELD_POOL_H
+
+#include "channel.h"
+#include "config.h"
+#include "handshake.h"
+
+#define POOL_BURST_MAX 64
+#define POOL_DIALS_MAX 32 /* attaches under way at once */
+
+struct pool;
+
+/* None is called before pool_new returns. */
+struct pool_handler {
+	/* Channels of ours have come: take them. */
+	void (*available)(void *arg);
+	/* The other end opened one; the callee's from now on. */
+	void (*opened)(struct channel *channel, const struct wire_open *open,
+	    void *arg);
+	/* The accepting side: send this on the link. */
+	void (*want)(uint64_t total, void *arg);
+};
+
+struct pool_params {
+	struct loop *loop;
+	struct resolve_pool *resolver;
+	struct tls *tls;
+	const struct config_peer *peer; /* must outlive the pool */
+	bool dialler;			/* we attach; else we ask */
+	struct addr_sock address;	/* the link's, to attach to */
+	uint8_t link_id[WIRE_LINK_ID_SIZE];
+	struct auth_key key;
+	unsigned *in_use; /* channels of this peer beyond the idle ones, kept
+			     by its owner: sessions may outlive the link */
+	const struct pool_handler *handler;
+	void *arg;
+};
+
+struct pool *pool_new(const struct pool_params *params);
+void pool_free(struct pool *pool); /* closes all idle channels */
+
+/* How many sessions wait for a channel, and whether this end opens any. */
+void pool_set_need(struct pool *pool, bool entries, unsigned waiting);
+
+/* An idle channel of ours, or NULL. The caller sets its own handler. */
+struct channel *pool_take(struct pool *pool);
+
+/* The dialler: the other end's WANT. */
+void pool_on_want(struct pool *pool, uint64_t total);
+
+/*
+ * The accepting side: an ATTACH with this link's id. Judges MAC, serial and
+ * bounds; takes the framing over only on success. Returns 0, or -1 and *why.
+ */
+int pool_accept(struct pool *pool, const struct wire_attach *attach,
+    struct framing *framing, const char **why);
+const uint8_t *pool_link_id(const struct pool *pool);
+
+unsigned pool_idle(const struct pool *pool); /* of ours */
+
+#endif

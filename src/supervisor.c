@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: ISC */
+#include "supervisor.h"
+
+void
+supervisor_init(struct supervisor *supervisor, double min, double max)
+{
+	supervisor->state = SUPERVISOR_STOPPED;
+	supervisor->min = min;
+	supervisor->max = max;
+	supervisor->bound = min;
+	supervisor->up_since = 0;
+}
+
+static struct supervisor_action
+supervisor_dial(struct supervisor *supervisor)
+{
+	supervisor->state = SUPERVISOR_CONNECTING;
+	return (struct supervisor_action){ .what = SUPERVISOR_DIAL };
+}
+
+static struct supervisor_action
+supervisor_wait(struct supervisor *supervisor, double random)
+{
+	double floor = supervisor->min / 2;
+	double seconds = supervisor->bound * random;
+
+	supervisor->state = SUPERVISOR_WAITING;
+	supervisor->bound *= 2;
+	if (supervisor->bound > supervisor->max)
+		supervisor->bound = supervisor->max;
+	return (struct supervisor_action){ .what = SUPERVISOR_WAIT,
+		.seconds = seconds < floor ? floor : seconds };
+}
+
+static struct supervisor_action
+supervisor_wait_max(struct supervisor *supervisor)
+{
+	supervisor->state = SUPERVISOR_WAITING;
+	supervisor->bound = supervisor->max;
+	return (struct supervisor_action){ .what = SUPERVISOR_WAIT,
+		.seconds = supervisor->max };
+}
+
+struct supervisor_action
+supervisor_step(struct supervisor *supervisor, enum supervisor_event event,
+    double now, double random)
+{
+	enum supervisor_state state = supervisor->state;
+
+	if (event == SUPERVISOR_STOP) {
+		supervisor->state = SUPERVISOR_STOPPED;
+		return (struct supervisor_action){
+			.what = state == SUPERVISOR_STOPPED ?
+			    SUPERVISOR_NOTHING : SUPERVISOR_CANCEL };
+	}
+	if (state == SUPERVISOR_STOPPED && event == SUPERVISOR_START) {
+		supervisor->bound = supervisor->min;
+		return supervisor_dial(supervisor);
+	}
+	if (state == SUPERVISOR_WAITING && event == SUPERVISOR_TIMER)
+		return supervisor_dial(supervisor);
+	if (state == SUPERVISOR_CONNECTING && event == SUPERVISOR_CONNECTED) {
+		supervisor->state = SUPERVISOR_UP;
+		supervisor->up_since = now;
+	}
+	if (state == SUPERVISOR_CONNECTING && event == SUPERVISOR_FAILED)
+		return supervisor_wait(supervisor, random);
+	if (state == SUPERVISOR_CONNECTING && event == SUPERVISOR_REFUSED)
+		return supervisor_wait_max(supervisor);
+	if (state == SUPERVISOR_UP && event == SUPERVISOR_LOST) {
+		if (now - supervisor->up_since >= supervisor->max)
+			supervisor->bound = supervisor->min;
+		return supervisor_wait(supervisor, random);
+	}
+	return (struct supervisor_action){ .what = SUPERVISOR_NOTHING };
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * supervisor: when to dial a peer, and how long to wait before the next try.
+ * Time and randomness are passed in.  Pure.
+ * Floor 3.
+ *
+ * Waiting doubles from `min` to `max` with full jitter (uniform up to the
+ * bound, but at least half of `min`), and is forgotten once a link held for
+ * `max` seconds. A refusal waits at `max`: a wrong secret does not become right
+ * by trying often. It never gives up.
+ *
+ *   state       event                    -> state, action
+ *   stopped     start                    -> connecting, dial
+ *   connecting  connected                -> up
+ *   connecting  failed | refused         -> waiting, wait
+ *   up          lost                     -> waiting, wait
+ *   waiting     timer                    -> connecting, dial
+ *   any         stop                     -> stopped, cancel
+ *   otherwise                            -> unchanged, nothing
+ */
+#ifndef TUNNELD_SUPERVISOR_H
+#define TUNNELD_SUPERVISOR_H
+
+enum supervisor_state {
+	SUPERVISOR_STOPPED,
+	SUPERVISOR_CONNECTING,
+	SUPERVISOR_UP,
+	SUPERVISOR_WAITING
+};
+
+enum supervisor_event {
+	SUPERVISOR_START,
+	SUPERVISOR_CONNECTED, /* authenticated: the link is up */
+	SUPERVISOR_FAILED,    /* dial or handshake failed */
+	SUPERVISOR_REFUSED,   /* name or secret refused */
+	SUPERVISOR_LOST,      /* the link went down */
+	SUPERVISOR_TIMER,     /* the wait is over */
+	SUPERVISOR_STOP
+};
+
+struct supervisor {
+	enum supervisor_state state;
+	double min, max; /* seconds; 0 < min <= max */
+	double bound;	 /* of the next wait */
+	double up_since; /* while up */
+};
+
+enum supervisor_do {
+	SUPERVISOR_NOTHING,
+	SUPERVISOR_DIAL,
+	SUPERVISOR_WAIT,  /* set the timer to `seconds` */
+	SUPERVISOR_CANCEL /* whatever is under way */
+};
+
+struct supervisor_action {
+	enum supervisor_do what;
+	double seconds; /* of WAIT */
+};
+
+void supervisor_init(struct supervisor *supervisor, double min, double max);
+
+/* now: monotonic seconds; random: uniform in [0, 1). */
+struct supervisor_action supervisor_step(struct supervisor *supervisor,
+    enum supervisor_event event, double now, double random);
+
+#endif
