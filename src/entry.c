@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: ISC */
+#include "entry.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "exit.h"
+#include "session.h"
+
+/* The exit's own connect_timeout should speak first. */
+#define ENTRY_ANSWER_SLACK 2.0
+
+static void entry_got_channel(struct channel *channel, void *arg);
+
+/* Refused as a refused service is: by a reset, not by an empty success. */
+static void
+entry_refuse(struct tunnel *tunnel, int fd, const struct addr_sock *from,
+    enum tunnel_refusal why)
+{
+	static const char *const texts[TUNNEL_REFUSALS] = {
+		[TUNNEL_DENIED] = "not allowed",
+		[TUNNEL_MAX_SESSIONS] = "max_sessions reached",
+		[TUNNEL_MAX_HELD] = "max_held reached",
+		[TUNNEL_INTERNAL] = "out of memory",
+	};
+	struct linger now = { .l_onoff = 1, .l_linger = 0 };
+	char text[ADDR_TEXT_SIZE];
+
+	tunnel->refused[why]++;
+	log_info("%s: refused %s: %s", tunnel->label,
+	    addr_sock_format(from, text, sizeof text), texts[why]);
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	close(fd);
+}
+
+static bool
+entry_judge(struct tunnel *tunnel, const struct addr_sock *from,
+    enum tunnel_refusal *why)
+{
+	const struct config_tunnel *conf = tunnel->conf;
+
+	if (!tunnel_allows(tunnel, from))
+		*why = TUNNEL_DENIED;
+	else if (conf->max_sessions > 0 &&
+	    tunnel->n_sessions >= (unsigned)conf->max_sessions)
+		*why = TUNNEL_MAX_SESSIONS;
+	else if (tunnel->peer != NULL && !peer_is_up(tunnel->peer) &&
+	    conf->hold > 0 && tunnel->n_waiting >= (unsigned)conf->max_held)
+		*why = TUNNEL_MAX_HELD;
+	else
+		return true;
+	return false;
+}
+
+/* --- local: straight to the service ------------------------------------ */
+
+static void
+entry_dialled(const struct dial_outcome *outcome, void *arg)
+{
+	struct session *session = arg;
+	struct relay_early none = { 0 }, early;
+	char address[ADDR_TEXT_SIZE];
+	struct stream *service;
+
+	session->dial = NULL;
+	if (outcome->status != DIAL_OK) {
+		log_notice("%s: session %lld: connect %s: %s",
+		    session->tunnel->label, (long long)session->id,
+		    addr_format(&session->tunnel->conf->connect, address,
+		    sizeof address), outcome->error);
+		session_close(session, exit_dial_reason(outcome->status),
+		    outcome->status == DIAL_REFUSED ? "service" : "daemon");
+		return;
+	}
+	session->target = outcome->to;
+	net_set_keepalive(outcome->fd);
+	service = stream_new(outcome->fd);
+	if (service == NULL) {
+		session_close(session, REASON_INTERNAL, "daemon");
+		return;
+	}
+	early = session->early;
+	session->early = none;
+	session_relay(session, service, &early, &none);
+}
+
+static void
+entry_dial(struct session *session)
+{
+	struct tunnels *tunnels = session->tunnel->tunnels;
+	const struct config_tunnel *conf = session->tunnel->conf;
+
+	session_set_state(session, SESSION_OPENING);
+	session->dial = dial_start(tunnels->params.loop,
+	    tunnels->params.resolver, &conf->connect, conf->connect_timeout,
+	    entry_dialled, session);
+	if (session->dial == NULL)
+		session_close(session, REASON_INTERNAL, "daemon");
+}
+
+/* --- by a channel -------------------------------------------------------- */
+
+/* Waiting has an end, whether the link is up or down; each is waited for
+ * once, so that a link that comes and goes does not hold a user for ever. */
+static void
+entry_timed_out(void *arg)
+{
+	struct session *session = arg;
+	const struct config_tunnel *conf = session->tunnel->conf;
+	bool up = peer_is_up(session->tunnel->peer);
+
+	if (session->state == SESSION_OPENING) {
+		session_close(session, REASON_CONNECT_TIMEOUT, "daemon");
+	} else if (up && !session->waited_up) {
+		session->waited_up = true;
+		loop_timer_set(session->timer, conf->connect_timeout);
+	} else if (!up && !session->waited_down) {
+		session->waited_down = true;
+		loop_timer_set(session->timer, conf->hold);
+	} else {
+		session_close(session,
+		    up ? REASON_NO_CHANNEL : REASON_LINK_DOWN, "daemon");
+	}
+}
+
+static void
+entry_wait(struct session *session)
+{
+	session_set_state(session, SESSION_WAITING);
+	/* Sets the first of the two waits. */
+	entry_timed_out(session);
+}
+
+/* Puts what the user said behind OPEN; false if the channel is dead. */
+static bool
+entry_send_early(struct session *session)
+{
+	struct stream *stream = channel_stream(session->channel);
+	struct relay_early *early = &session->early;
+	enum stream_status status;
+	size_t put;
+
+	if (!channel_can_write(session->channel))
+		return true;
+	while (session->early_sent < early->len) {
+		status = stream_write(stream, early->data +
+		    session->early_sent, early->len - session->early_sent,
+		    &put);
+		if (status != STREAM_OK)
+			return status == STREAM_AGAIN;
+		session->early_sent += put;
+	}
+	if (!early->eof || early->sent)
+		return true;
+	status = stream_shutdown(stream);
+	early->sent = status == STREAM_OK;
+	return status != STREAM_RESET;
+}
+
+/* The channel died before an answer: once more on a fresh one. */
+static void
+entry_channel_lost(struct channel *channel, void *arg)
+{
+	struct session *session = arg;
+	struct peer *peer = session->tunnel->peer;
+
+	channel_abort(channel);
+	session->channel = NULL;
+	session->holds_channel = false;
+	peer_channel_done(peer);
+	if (session->retried) {
+		session_close(session, REASON_CHANNEL_LOST, "peer");
+		return;
+	}
+	session->retried = true;
+	session->early_sent = 0;
+	session->early.sent = false;
+	session->waited_up = session->waited_down = false;
+	session_set_state(session, SESSION_WAITING);
+	entry_timed_out(session);
+	peer_wait(peer, &session->waiter);
+}
+
+static void
+entry_channel_ready(struct channel *channel, void *arg)
+{
+	struct session *session = arg;
+
+	if (!entry_send_early(session))
+		entry_channel_lost(channel, session);
+}
+
+static enum reason
+entry_failed_reason(uint8_t code)
+{
+	switch (code) {
+	case WIRE_FAILED_REFUSED:
+		return REASON_REFUSED;
+	case WIRE_FAILED_UNREACHABLE:
+		return REASON_UNREACHABLE;
+	case WIRE_FAILED_TIMEOUT:
+		return REASON_CONNECT_TIMEOUT;
+	case WIRE_FAILED_RESOLVE:
+		return REASON_RESOLVE_FAILED;
+	case WIRE_FAILED_DENIED:
+		return REASON_DENIED;
+	case WIRE_FAILED_LIMIT:
+		return REASON_LIMIT;
+	case WIRE_FAILED_DUPLICATE:
+		return REASON_CHANNEL_LOST;
+	default:
+		return REASON_INTERNAL;
+	}
+}
+
+static void
+entry_failed(struct session *session, const struct wire_refusal *refusal)
+{
+	char text[WIRE_TEXT_SIZE];
+
+	log_notice("%s: session %lld: the peer says: %s",
+	    session->tunnel->label, (long long)session->id,
+	    log_escape(text, sizeof text, refusal->text,
+	    strlen(refusal->text)));
+	session_close(session, entry_failed_reason(refusal->code),
+	    refusal->code == WIRE_FAILED_REFUSED ? "service" : "peer");
+}
+
+/* The bytes that OPEN was not followed by yet, for the relay. */
+static void
+entry_rest_of_early(struct session *session, struct relay_early *rest)
+{
+	*rest = session->early;
+	memset(&session->early, 0, sizeof session->early);
+	rest->len -= session->early_sent;
+	if (rest->len > 0) {
+		memmove(rest->data, rest->data + session->early_sent,
+		    rest->len);
+		return;
+	}
+	free(rest->data);
+	rest->data = NULL;
+}
+
+static void
+entry_answered(struct channel *channel, const struct wire_refusal *refusal,
+    void *arg)
+{
+	struct session *session = arg;
+	struct relay_early mine, theirs;
+	struct stream *stream;
+
+	if (refusal != NULL) {
+		entry_failed(session, refusal);
+		return;
+	}
+	entry_rest_of_early(session, &mine);
+	session->channel = NULL;
+	stream = channel_take_stream(channel, &theirs);
+	if (stream == NULL) {
+		free(mine.data);
+		session_close(session, REASON_INTERNAL, "daemon");
+		return;
+	}
+	session_relay(session, stream, &mine, &theirs);
+}
+
+static const struct channel_handler entry_channel_handler = {
+	.answered = entry_answered,
+	.ready = entry_channel_ready,
+	.lost = entry_channel_lost,
+};
+
+static void
+entry_got_channel(struct channel *channel, void *arg)
+{
+	struct session *session = arg;
+	const struct config_tunnel *conf = session->tunnel->conf;
+	struct wire_open open = { 0 };
+
+	memcpy(open.uid, session->uid, sizeof open.uid);
+	strcpy(open.tunnel, conf->name);
+	addr_sock_format(&session->source, open.source, sizeof open.source);
+	session->channel = channel;
+	session->holds_channel = true;
+	session_set_state(session, SESSION_OPENING);
+	loop_timer_set(session->timer,
+	    conf->connect_timeout + ENTRY_ANSWER_SLACK);
+	channel_set_handler(channel, &entry_channel_handler, session);
+	if (channel_send_open(channel, &open) != 0 ||
+	    !entry_send_early(session))
+		entry_channel_lost(channel, session);
+}
+
+/* The user speaks, hangs up, or dies before the session is open. */
+static void
+entry_user_ready(bool readable, bool writable, void *arg)
+{
+	struct session *session = arg;
+	size_t before = session->early.len;
+
+	(void)writable;
+	if (!readable)
+		return;
+	if (session_read_early(session, session->outside) == STREAM_RESET) {
+		session_close(session, REASON_RESET, "user");
+		return;
+	}
+	session->early_bytes += session->early.len - before;
+	if (session->state == SESSION_OPENING && session->channel != NULL &&
+	    !entry_send_early(session))
+		entry_channel_lost(session->channel, session);
+}
+
+void
+entry_accept(int fd, const struct addr_sock *from, void *arg)
+{
+	struct tunnel *tunnel = arg;
+	struct loop *loop = tunnel->tunnels->params.loop;
+	enum tunnel_refusal why = TUNNEL_INTERNAL;
+	struct session *session;
+
+	if (!entry_judge(tunnel, from, &why) ||
+	    (session = session_new(tunnel, from, NULL)) == NULL) {
+		entry_refuse(tunnel, fd, from, why);
+		return;
+	}
+	net_set_keepalive(fd);
+	session->waiter.got = entry_got_channel;
+	session->waiter.arg = session;
+	session->outside = stream_new(fd);
+	session->timer = loop_timer_new(loop, entry_timed_out, session);
+	if (session->outside == NULL || session->timer == NULL ||
+	    stream_watch(session->outside, loop, entry_user_ready,
+	    session) != 0) {
+		session_close(session, REASON_INTERNAL, "daemon");
+		return;
+	}
+	if (tunnel->peer == NULL) {
+		entry_dial(session);
+		return;
+	}
+	if (!peer_is_up(tunnel->peer) && tunnel->conf->hold <= 0) {
+		session_close(session, REASON_LINK_DOWN, "daemon");
+		return;
+	}
+	entry_wait(session);
+	peer_wait(tunnel->peer, &session->waiter);
+}

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: ISC */
+#include "session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const session_states[] = {
+	[SESSION_WAITING] = "waiting",
+	[SESSION_OPENING] = "opening",
+	[SESSION_OPEN] = "open",
+};
+
+static bool
+session_is_entry(const struct session *session)
+{
+	return session->tunnel->end != LEDGER_END_EXIT;
+}
+
+void
+session_get_bytes(const struct session *session, uint64_t *up, uint64_t *down)
+{
+	struct relay_counters counters = { 0 };
+	uint64_t from, to;
+
+	if (session->relay != NULL)
+		relay_get_counters(session->relay, &counters);
+	from = session->early_bytes + counters.from_outside;
+	to = counters.to_outside;
+	*up = session_is_entry(session) ? from : to;
+	*down = session_is_entry(session) ? to : from;
+}
+
+void
+session_describe(const struct session *session, struct ledger_session *out)
+{
+	const struct tunnel *tunnel = session->tunnel;
+
+	memset(out, 0, sizeof *out);
+	out->id = session->id;
+	memcpy(out->uid, session->uid, sizeof out->uid);
+	snprintf(out->tunnel, sizeof out->tunnel, "%s", tunnel->conf->name);
+	if (tunnel->peer != NULL)
+		snprintf(out->peer, sizeof out->peer, "%s",
+		    peer_name(tunnel->peer));
+	snprintf(out->type, sizeof out->type, "tcp");
+	out->end = tunnel->end;
+	addr_sock_format(&session->source, out->source, sizeof out->source);
+	if (session->target.len > 0)
+		addr_sock_format(&session->target, out->target,
+		    sizeof out->target);
+	else if (tunnel->conf->has_connect)
+		addr_format(&tunnel->conf->connect, out->target,
+		    sizeof out->target);
+	out->opened_us = session->opened_us;
+	session_get_bytes(session, &out->up_bytes, &out->down_bytes);
+}
+
+const char *
+session_state_name(const struct session *session)
+{
+	if (session->state == SESSION_WAITING)
+		return peer_is_up(session->tunnel->peer) ? "opening" : "held";
+	return session_states[session->state];
+}
+
+double
+session_idle(const struct session *session)
+{
+	struct relay_counters counters;
+	double idle;
+
+	if (session->relay == NULL)
+		return (double)(loop_wall_us() - session->opened_us) / 1e6;
+	relay_get_counters(session->relay, &counters);
+	idle = loop_now(session->tunnel->tunnels->params.loop) - counters.last;
+	return idle < 0 ? 0 : idle;
+}
+
+void
+session_refresh(struct session *session)
+{
+	struct ledger_session row;
+	uint64_t up, down;
+
+	session_get_bytes(session, &up, &down);
+	if (up == session->up_written && down == session->down_written)
+		return;
+	session->up_written = up;
+	session->down_written = down;
+	session_describe(session, &row);
+	ledger_put_session(session->tunnel->tunnels->params.ledger, &row);
+}
+
+struct session *
+session_new(struct tunnel *tunnel, const struct addr_sock *source,
+    const uint8_t *uid)
+{
+	struct tunnels *tunnels = tunnel->tunnels;
+	struct session *session = calloc(1, sizeof *session);
+	struct ledger_session row;
+
+	if (session == NULL)
+		return NULL;
+	session->tunnel = tunnel;
+	session->source = *source;
+	session->id = ledger_take_id(tunnels->params.ledger);
+	session->opened_us = loop_wall_us();
+	if (uid != NULL)
+		memcpy(session->uid, uid, sizeof session->uid);
+	else
+		auth_random(session->uid, sizeof session->uid);
+	HASH_ADD(hh_id, tunnels->by_id, id, sizeof session->id, session);
+	HASH_ADD(hh_uid, tunnels->by_uid, uid, sizeof session->uid, session);
+	TAILQ_INSERT_TAIL(&tunnel->sessions, session, in_tunnel);
+	TAILQ_INSERT_TAIL(&tunnels->refresh, session, in_refresh);
+	tunnel->n_sessions++;
+	tunnel->n_waiting++; /* SESSION_WAITING is the first state */
+	tunnel->total++;
+	tunnels->n_sessions++;
+	tunnels->total++;
+	session_describe(session, &row);
+	ledger_put_session(tunnels->params.ledger, &row);
+	log_debug("%s: session %lld: from %s", tunnel->label,
+	    (long long)session->id, row.source);
+	return session;
+}
+
+void
+session_set_state(struct session *session, enum session_state state)
+{
+	struct tunnel *tunnel = session->tunnel;
+
+	if (state == session->state)
+		return;
+	if (session->state == SESSION_WAITING)
+		tunnel->n_waiting--;
+	if (state == SESSION_WAITING)
+		tunnel->n_waiting++;
+	log_debug("%s: session %lld: %s -> %s", tunnel->label,
+	    (long long)session->id, session_states[session->state],
+	    session_states[state]);
+	session->state = state;
+}
+
+/* What the relay holds: the channel of a killed session stays for a moment, so
+ * that the other end hears why before it sees a reset. */
+static void
+session_end_relay(struct session *session, enum reason reason, bool told)
+{
+	struct stream *channel;
+
+	if (reason != REASON_CLOSED)
+		relay_abort(session->relay);
+	if (told) {
+		channel = relay_take_channel(session->relay);
+		linger_add(session->tunnel->tunnels->linger, channel, false);
+	}
+	relay_free(session->relay);
+}
+
+static void
+session_release(struct session *session, enum reason reason, bool told)
+{
+	struct tunnel *tunnel = session->tunnel;
+
+	if (session->relay != NULL)
+		session_end_relay(session, reason, told);
+	if (session->outside != NULL)
+		stream_abort(session->outside);
+	stream_free(session->outside);
+	channel_abort(session->channel);
+	dial_cancel(session->dial);
+	loop_timer_free(session->timer);
+	free(session->early.data);
+	if (tunnel->peer != NULL) {
+		peer_wait_cancel(tunnel->peer, &session->waiter);
+		if (session->holds_channel)
+			peer_channel_done(tunnel->peer);
+	}
+}
+
+static void
+session_unregister(struct session *session)
+{
+	struct tunnel *tunnel = session->tunnel;
+	struct tunnels *tunnels = tunnel->tunnels;
+
+	HASH_DELETE(hh_id, tunnels->by_id, session);
+	HASH_DELETE(hh_uid, tunnels->by_uid, session);
+	TAILQ_REMOVE(&tunnel->sessions, session, in_tunnel);
+	TAILQ_REMOVE(&tunnels->refresh, session, in_refresh);
+	tunnel->n_sessions--;
+	tunnels->n_sessions--;
+	if (session->state == SESSION_WAITING)
+		tunnel->n_waiting--;
+}
+
+void
+session_close(struct session *session, enum reason reason, const char *by)
+{
+	struct tunnel *tunnel = session->tunnel;
+	struct ledger_session row;
+	bool told = false;
+
+	session_describe(session, &row);
+	row.closed_us = loop_wall_us();
+	row.reason = reason;
+	snprintf(row.closed_by, sizeof row.closed_by, "%s", by);
+	tunnel->up_bytes += row.up_bytes;
+	tunnel->down_bytes += row.down_bytes;
+	ledger_put_session(tunnel->tunnels->params.ledger, &row);
+	log_info("%s: session %lld: %s by %s, %s -> %s, %llu up, %llu down",
+	    tunnel->label, (long long)row.id, reason_name(reason), by,
+	    row.source, row.target[0] == '\0' ? "peer" : row.target,
+	    (unsigned long long)row.up_bytes,
+	    (unsigned long long)row.down_bytes);
+	if (reason == REASON_KILLED && tunnel->peer != NULL)
+		told = peer_send_close(tunnel->peer, session->uid,
+		    WIRE_CLOSE_KILLED);
+	session_unregister(session);
+	session_release(session, reason, told);
+	free(session);
+}
+
+static const char *
+session_side_name(const struct session *session, enum ending_side side,
+    enum reason reason)
+{
+	bool entry = session_is_entry(session);
+
+	if (side == ENDING_OUTSIDE)
+		return entry ? "user" : "service";
+	if (session->tunnel->peer == NULL)
+		return "service";
+	/* An EOF is carried over from the far socket; a reset may as well be
+	 * the path's doing. */
+	if (reason == REASON_CLOSED)
+		return entry ? "service" : "user";
+	return "peer";
+}
+
+static void
+session_relay_done(enum reason reason, enum ending_side side, void *arg)
+{
+	struct session *session = arg;
+
+	session_close(session, reason, reason == REASON_IDLE_TIMEOUT ||
+	    reason == REASON_INTERNAL ? "daemon" :
+	    session_side_name(session, side, reason));
+}
+
+int
+session_relay(struct session *session, struct stream *channel,
+    struct relay_early *from_outside, struct relay_early *from_channel)
+{
+	struct tunnels *tunnels = session->tunnel->tunnels;
+	struct relay_params params = {
+		.loop = tunnels->params.loop,
+		.pipes = tunnels->pipes,
+		.outside = session->outside,
+		.channel = channel,
+		.from_outside = *from_outside,
+		.from_channel = *from_channel,
+		.idle_timeout = session->tunnel->conf->idle_timeout,
+		.done = session_relay_done,
+		.arg = session,
+	};
+
+	session->outside = NULL;
+	loop_timer_free(session->timer);
+	session->timer = NULL;
+	session->relay = relay_new(&params);
+	if (session->relay == NULL) {
+		session_close(session, REASON_INTERNAL, "daemon");
+		return -1;
+	}
+	session_set_state(session, SESSION_OPEN);
+	return 0;
+}
+
+enum stream_status
+session_read_early(struct session *session, struct stream *from)
+{
+	struct relay_early *early = &session->early;
+	uint8_t *scratch = loop_scratch(session->tunnel->tunnels->params.loop);
+	enum stream_status status;
+	uint8_t *grown;
+	size_t got;
+
+	while (!early->eof && early->len < SESSION_EARLY_MAX) {
+		status = stream_read(from, scratch,
+		    SESSION_EARLY_MAX - early->len, &got);
+		if (status == STREAM_EOF) {
+			early->eof = true;
+			break;
+		}
+		if (status != STREAM_OK)
+			return status;
+		grown = realloc(early->data, early->len + got);
+		if (grown == NULL)
+			return STREAM_RESET;
+		memcpy(grown + early->len, scratch, got);
+		early->data = grown;
+		early->len += got;
+	}
+	return STREAM_AGAIN;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * session: one user connection carried by a tunnel, from accept to close, as
+ * the ledger sees it: id, uid, counters, state, and how it ends.
+ *
+ * entry and exit drive it to SESSION_OPEN; from then on its relay does. There
+ * is one way out, session_close, which writes the ledger and frees it: after
+ * that call nothing of it may be touched.  Floor 4.
+ */
+#ifndef TUNNELD_SESSION_H
+#define TUNNELD_SESSION_H
+
+#include "channel.h"
+#include "dial.h"
+#include "relay.h"
+#include "tunnel.h"
+
+/* As many user bytes may follow OPEN before it is answered. */
+#define SESSION_EARLY_MAX 65536
+
+enum session_state {
+	SESSION_WAITING, /* entry: for a channel (held, while the link is down) */
+	SESSION_OPENING, /* entry: OPEN sent; exit, local: dialling */
+	SESSION_OPEN	 /* the relay is at work */
+};
+
+struct session {
+	UT_hash_handle hh_id, hh_uid;
+	TAILQ_ENTRY(session) in_tunnel;
+	TAILQ_ENTRY(session) in_refresh;
+	struct tunnel *tunnel;
+	enum session_state state;
+	int64_t id;
+	uint8_t uid[WIRE_UID_SIZE];
+	int64_t opened_us;
+	struct addr_sock source;
+	struct addr_sock target; /* len 0: not known */
+	/* Until SESSION_OPEN; the relay then owns outside and channel. */
+	struct stream *outside;	 /* the user's; the service's later */
+	struct channel *channel; /* of a tunnel with a peer */
+	struct dial *dial;	 /* exit, local */
+	struct loop_timer *timer;
+	struct peer_waiter waiter;
+	bool holds_channel; /* peer_channel_done is due */
+	bool waited_up, waited_down, retried;
+	struct relay_early early; /* from the user (exit: from the channel) */
+	size_t early_sent;	  /* of them, to the channel */
+	uint64_t early_bytes;	  /* read from the outside before the relay */
+	struct relay *relay;
+	uint64_t up_written, down_written; /* what the ledger was last told */
+};
+
+/* Registered with its tunnel; uid NULL makes one. NULL: memory. */
+struct session *session_new(struct tunnel *tunnel,
+    const struct addr_sock *source, const uint8_t *uid);
+
+/* Waiting, opening, open: the one setter. */
+void session_set_state(struct session *session, enum session_state state);
+
+/*
+ * Ends it. CLOSED leaves the sockets to end in order, everything else resets
+ * what is still there. KILLED tells the other end. `by` is "user", "service",
+ * "peer", "daemon" or an admin. The session is gone.
+ */
+void session_close(struct session *session, enum reason reason,
+    const char *by);
+
+/* Joins the outside to the given stream, and SESSION_OPEN. Takes `channel`
+ * and the early bytes of both; on failure the session is closed. */
+int session_relay(struct session *session, struct stream *channel,
+    struct relay_early *from_outside, struct relay_early *from_channel);
+
+/*
+ * Reads what a side says before the relay is there into session->early, up to
+ * SESSION_EARLY_MAX. RESET if it died, else AGAIN.
+ */
+enum stream_status session_read_early(struct session *session,
+    struct stream *from);
+
+/* The whole row, as it stands now. */
+void session_describe(const struct session *session,
+    struct ledger_session *out);
+void session_get_bytes(const struct session *session, uint64_t *up,
+    uint64_t *down);
+/* "held", "opening", "open". */
+const char *session_state_name(const struct session *session);
+/* Seconds since the last byte, or since it was accepted. */
+double session_idle(const struct session *session);
+
+/* Writes its counters to the ledger if they changed. */
+void session_refresh(struct session *session);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * tunnel: the tunnels of this daemon and the sessions they carry, found by
+ * name, id and uid without walking a list.
+ *
+ * Owns listeners and sessions. What a session does stands in session, entry
+ * and exit; who asks for it (admin) and who records it (ledger) are told
+ * through plain structs.  Floor 4.
+ */
+#ifndef TUNNELD_TUNNEL_H
+#define TUNNELD_TUNNEL_H
+
+#include <sys/queue.h>
+
+#include <uthash.h>
+
+#include "config.h"
+#include "ledger.h"
+#include "linger.h"
+#include "net.h"
+#include "peers.h"
+#include "pipe.h"
+
+struct session;
+TAILQ_HEAD(session_list, session);
+
+/* Why a user was turned away before there was a session. */
+enum tunnel_refusal {
+	TUNNEL_DENIED,	     /* allow / deny */
+	TUNNEL_MAX_SESSIONS,
+	TUNNEL_MAX_HELD,
+	TUNNEL_INTERNAL,
+	TUNNEL_REFUSALS
+};
+
+struct tunnel {
+	struct tunnels *tunnels;
+	const struct config_tunnel *conf;
+	char label[NAME_SIZE * 2]; /* "PEER/NAME" or "NAME" */
+	struct peer *peer;	   /* NULL: local */
+	enum ledger_end end;
+	struct net_listener *listener; /* NULL: an exit */
+	struct session_list sessions;  /* live, oldest first */
+	unsigned n_sessions;
+	unsigned n_waiting; /* of them, for a channel */
+	uint64_t total;	    /* since the start */
+	uint64_t refused[TUNNEL_REFUSALS];
+	uint64_t up_bytes, down_bytes; /* of closed sessions */
+	UT_hash_handle hh;	       /* by label */
+};
+
+struct tunnels_params {
+	struct loop *loop;
+	struct resolve_pool *resolver;
+	struct peers *peers;
+	struct ledger *ledger;
+	const struct config *config; /* must outlive the tunnels */
+};
+
+struct tunnels;
+
+/* Shared by session, entry and exit. */
+struct tunnels {
+	struct tunnels_params params;
+	struct pipe_pool *pipes;
+	struct linger *linger;
+	struct tunnel *all; /* n of them, in the order of the config */
+	size_t n;
+	struct tunnel *by_label;     /* uthash */
+	struct session *by_id;	     /* uthash */
+	struct session *by_uid;	     /* uthash */
+	struct session_list refresh; /* all live ones, for the ledger */
+	struct loop_timer *timer;    /* when their counters are written */
+	unsigned n_sessions;
+	uint64_t total;
+	struct tunnel_uids *uids; /* those answered lately */
+};
+
+struct tunnels *tunnels_new(const struct tunnels_params *params);
+/* Binds every listener; -1 after calling error() for each that fails. */
+int tunnels_listen(struct tunnels *tunnels,
+    void (*error)(const char *text, void *arg), void *arg);
+void tunnels_start(struct tunnels *tunnels); /* begins to accept */
+/* Closes every session; none is accepted any more. */
+void tunnels_stop(struct tunnels *tunnels, enum reason reason,
+    const char *by);
+void tunnels_free(struct tunnels *tunnels);
+
+/* By "PEER/NAME", or "NAME" of a local one; NULL. */
+struct tunnel *tunnels_find(const struct tunnels *tunnels, const char *label);
+/* The tunnel of that name with that peer. */
+struct tunnel *tunnels_find_peer(const struct tunnels *tunnels,
+    const char *peer, const char *name);
+struct session *tunnels_find_id(const struct tunnels *tunnels, int64_t id);
+struct session *tunnels_find_uid(const struct tunnels *tunnels,
+    const uint8_t uid[WIRE_UID_SIZE]);
+
+/* An exit's OPENED is final: its uid is remembered for a while. */
+void tunnels_remember_uid(struct tunnels *tunnels,
+    const uint8_t uid[WIRE_UID_SIZE]);
+bool tunnels_knows_uid(const struct tunnels *tunnels,
+    const uint8_t uid[WIRE_UID_SIZE]);
+
+/* Whether the tunnel's allow and deny let the source in. */
+bool tunnel_allows(const struct tunnel *tunnel, const struct addr_sock *source);
+
+/* Bytes of all its sessions, live ones too. */
+void tunnel_get_bytes(const struct tunnel *tunnel, uint64_t *up,
+    uint64_t *down);
+
+#endif
