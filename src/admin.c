@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: ISC */
+#include "admin.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <libgen.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "admin_client.h"
+#include "log.h"
+
+#define ADMIN_BACKLOG 64
+#define ADMIN_ACCEPTS 16  /* in one turn of the loop */
+#define ADMIN_PAUSE 1.0	  /* seconds, when out of descriptors */
+#define ADMIN_STALL 30.0  /* seconds */
+#define ADMIN_GROUPS 1024 /* of a client that are looked at */
+
+struct admin {
+	struct loop *loop;
+	struct sockaddr_un address;
+	uid_t owner;
+	bool has_group;
+	gid_t group;
+	int lock_fd;
+	int fd; /* listening */
+	bool bound;
+	dev_t dev; /* the socket's file, to remove no other */
+	ino_t ino;
+	struct loop_watch *watch;
+	struct loop_timer *pause;
+	bool paused; /* said so in the log */
+	struct admin_clients clients;
+};
+
+/* Where a reason for failure goes. */
+struct reason_text {
+	char *buf;
+	size_t size;
+};
+
+static int __attribute__((format(printf, 2, 3)))
+fail(struct reason_text *why, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why->buf, why->size, fmt, ap);
+	va_end(ap);
+	return -1;
+}
+
+/* Makes the directory that the socket will stand in, if it is missing. */
+static int
+make_directory(const struct admin *admin, struct reason_text *why)
+{
+	char copy[sizeof admin->address.sun_path];
+	const char *dir;
+
+	memcpy(copy, admin->address.sun_path, sizeof copy);
+	dir = dirname(copy);
+	if (mkdir(dir, 0755) != 0) {
+		if (errno == EEXIST)
+			return 0;
+		return fail(why, "%s: cannot make the directory: %s", dir,
+		    strerror(errno));
+	}
+	/* So that the daemon can remove its socket once it is not root. */
+	if (geteuid() == 0 && admin->owner != 0 &&
+	    lchown(dir, admin->owner, (gid_t)-1) != 0)
+		return fail(why, "%s: chown: %s", dir, strerror(errno));
+	return 0;
+}
+
+static int
+take_lock(struct admin *admin, struct reason_text *why)
+{
+	char path[sizeof admin->address.sun_path + 8];
+	struct stat st;
+
+	snprintf(path, sizeof path, "%s.lock", admin->address.sun_path);
+	/* The directory may be the daemon user's, this process root's. */
+	admin->lock_fd = open(path,
+	    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	if (admin->lock_fd == -1)
+		return fail(why, "%s: %s", path, strerror(errno));
+	if (fstat(admin->lock_fd, &st) != 0)
+		return fail(why, "%s: %s", path, strerror(errno));
+	if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
+		return fail(why, "%s: not a plain file", path);
+	if (flock(admin->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+		if (errno == EWOULDBLOCK)
+			return fail(why,
+			    "%s: already running: another daemon "
+			    "has this admin socket",
+			    admin->address.sun_path);
+		return fail(why, "%s: %s", path, strerror(errno));
+	}
+	/* Let it be started as its own user next time. */
+	if (geteuid() == 0 && st.st_uid != admin->owner &&
+	    fchown(admin->lock_fd, admin->owner, (gid_t)-1) != 0)
+		return fail(why, "%s: chown: %s", path, strerror(errno));
+	return 0;
+}
+
+/* With the lock held, a socket that stands there is nobody's. */
+static int
+remove_stale(const struct admin *admin, struct reason_text *why)
+{
+	const char *path = admin->address.sun_path;
+	struct stat st;
+
+	if (lstat(path, &st) != 0) {
+		if (errno == ENOENT)
+			return 0;
+		return fail(why, "%s: %s", path, strerror(errno));
+	}
+	if (!S_ISSOCK(st.st_mode))
+		return fail(why, "%s: exists and is not a socket", path);
+	if (unlink(path) != 0)
+		return fail(why, "%s: cannot remove the old socket: %s", path,
+		    strerror(errno));
+	return 0;
+}
+
+/* Never open to others, not even for a moment: hence the umask. */
+static int
+bind_socket(struct admin *admin, struct reason_text *why)
+{
+	const char *path = admin->address.sun_path;
+	uid_t owner = geteuid() == 0 ? admin->owner : (uid_t)-1;
+	gid_t group = admin->has_group ? admin->group : (gid_t)-1;
+	struct stat st;
+	mode_t mask;
+	int result;
+
+	admin->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+	    0);
+	if (admin->fd == -1)
+		return fail(why, "%s: socket: %s", path, strerror(errno));
+	mask = umask(0117);
+	result = bind(admin->fd, (struct sockaddr *)&admin->address,
+	    sizeof admin->address);
+	umask(mask);
+	if (result != 0 || lstat(path, &st) != 0)
+		return fail(why, "%s: bind: %s", path, strerror(errno));
+	admin->bound = true;
+	admin->dev = st.st_dev;
+	admin->ino = st.st_ino;
+	if (lchown(path, owner, group) != 0) {
+		if (geteuid() == 0)
+			return fail(why, "%s: chown: %s", path,
+			    strerror(errno));
+		log_warning("admin: %s: cannot be given to the admin group: %s",
+		    path, strerror(errno));
+	}
+	if (listen(admin->fd, ADMIN_BACKLOG) != 0)
+		return fail(why, "%s: listen: %s", path, strerror(errno));
+	return 0;
+}
+
+/* Is the process at the other end in the admin group? */
+static bool
+client_in_group(const struct admin *admin, int fd, const struct ucred *cred)
+{
+	gid_t groups[ADMIN_GROUPS];
+	socklen_t len = sizeof groups;
+
+	if (!admin->has_group)
+		return false;
+	if (cred->gid == admin->group)
+		return true;
+	/* Who is in more groups than this is not let in by any of them. */
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) != 0)
+		return false;
+	for (size_t i = 0; i < len / sizeof groups[0]; i++)
+		if (groups[i] == admin->group)
+			return true;
+	return false;
+}
+
+/* Who it was that connected, by the kernel's word. -1 if it has none. */
+static int
+judge_client(const struct admin *admin, int fd, struct admin_peer *peer)
+{
+	struct ucred cred;
+	socklen_t len = sizeof cred;
+	bool all;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0)
+		return -1;
+	all = cred.uid == 0 || cred.uid == admin->owner ||
+	    cred.uid == geteuid() || client_in_group(admin, fd, &cred);
+	peer->uid = cred.uid;
+	peer->may_look = all;
+	peer->may_change = all;
+	return 0;
+}
+
+static void
+refuse_busy(int fd)
+{
+	static const char answer
+	    [] = "{\"id\":null,\"ok\":false,\"error\":"
+		 "{\"code\":\"busy\",\"message\":\"too many clients\"}}\n";
+
+	log_info("admin: more than %d clients", ADMIN_CLIENTS_MAX);
+	/* A new socket takes so few bytes, or its owner loses a courtesy. */
+	(void)!send(fd, answer, sizeof answer - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	close(fd);
+}
+
+/* accept failed: 0 if the next one may succeed. */
+static int
+accept_failed(struct admin *admin)
+{
+	switch (errno) {
+	case EINTR:
+	case ECONNABORTED:
+		return 0;
+	case EAGAIN:
+		return -1;
+	}
+	if (!admin->paused)
+		log_warning("admin: accept: %s; trying again every second",
+		    strerror(errno));
+	admin->paused = true;
+	loop_watch_set(admin->watch, false, false);
+	loop_timer_set(admin->pause, ADMIN_PAUSE);
+	return -1;
+}
+
+static void
+accept_clients(int listen_fd, bool readable, bool writable, void *arg)
+{
+	struct admin *admin = arg;
+	struct admin_peer peer;
+	int fd;
+
+	(void)readable;
+	(void)writable;
+	for (int i = 0; i < ADMIN_ACCEPTS; i++) {
+		fd = accept4(listen_fd, NULL, NULL,
+		    SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd == -1) {
+			if (accept_failed(admin) != 0)
+				return;
+			continue;
+		}
+		admin->paused = false;
+		if (admin->clients.n >= ADMIN_CLIENTS_MAX)
+			refuse_busy(fd);
+		else if (judge_client(admin, fd, &peer) != 0)
+			close(fd);
+		else if (admin_client_new(&admin->clients, fd, &peer) != 0)
+			log_warning("admin: out of memory for a client");
+	}
+}
+
+static void
+accept_again(void *arg)
+{
+	struct admin *admin = arg;
+
+	loop_watch_set(admin->watch, true, false);
+}
+
+static int
+set_path(struct admin *admin, const char *path, struct reason_text *why)
+{
+	admin->address.sun_family = AF_UNIX;
+	if (path[0] == '\0')
+		return fail(why, "the admin socket's path is empty");
+	if (strlen(path) >= sizeof admin->address.sun_path)
+		return fail(why, "%s: longer than %zu bytes", path,
+		    sizeof admin->address.sun_path - 1);
+	memcpy(admin->address.sun_path, path, strlen(path) + 1);
+	return 0;
+}
+
+static int
+set_group(struct admin *admin, const char *name, struct reason_text *why)
+{
+	struct group *group;
+
+	if (name == NULL)
+		return 0;
+	group = getgrnam(name);
+	if (group == NULL)
+		return fail(why, "admin_group: there is no group %s", name);
+	admin->has_group = true;
+	admin->group = group->gr_gid;
+	return 0;
+}
+
+static int
+start(struct admin *admin, struct reason_text *why)
+{
+	if (make_directory(admin, why) != 0 || take_lock(admin, why) != 0 ||
+	    remove_stale(admin, why) != 0 || bind_socket(admin, why) != 0)
+		return -1;
+	admin->pause = loop_timer_new(admin->loop, accept_again, admin);
+	admin->watch = loop_watch_new(admin->loop, admin->fd, true, false,
+	    accept_clients, admin);
+	if (admin->pause == NULL || admin->watch == NULL)
+		return fail(why, "out of memory");
+	return 0;
+}
+
+struct admin *
+admin_new(struct loop *loop, const struct admin_options *options, char *error,
+    size_t error_size)
+{
+	struct reason_text why = { error, error_size };
+	struct admin *admin = calloc(1, sizeof *admin);
+
+	if (admin == NULL) {
+		fail(&why, "out of memory");
+		return NULL;
+	}
+	admin->loop = loop;
+	admin->owner = options->owner;
+	admin->lock_fd = -1;
+	admin->fd = -1;
+	admin->clients = (struct admin_clients){
+		.loop = loop,
+		.commands = options->commands,
+		.arg = options->arg,
+		.stall = options->stall > 0 ? options->stall : ADMIN_STALL,
+	};
+	TAILQ_INIT(&admin->clients.list);
+	if (set_path(admin, options->path, &why) != 0 ||
+	    set_group(admin, options->group, &why) != 0 ||
+	    start(admin, &why) != 0) {
+		admin_free(admin);
+		return NULL;
+	}
+	return admin;
+}
+
+/* Only ours, and only if this process still may: it need not be root now. */
+static void
+remove_socket(const struct admin *admin)
+{
+	const char *path = admin->address.sun_path;
+	struct stat st;
+
+	if (admin->bound && lstat(path, &st) == 0 && st.st_dev == admin->dev &&
+	    st.st_ino == admin->ino)
+		unlink(path);
+}
+
+void
+admin_free(struct admin *admin)
+{
+	if (admin == NULL)
+		return;
+	admin_client_free_all(&admin->clients);
+	loop_watch_free(admin->watch);
+	loop_timer_free(admin->pause);
+	remove_socket(admin);
+	if (admin->fd != -1)
+		close(admin->fd);
+	if (admin->lock_fd != -1)
+		close(admin->lock_fd);
+	free(admin);
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * admin: the UNIX socket on which administrators ask and order: the lock that
+ * says whether a daemon is running, who may do what, lines, requests and
+ * answers. One JSON object a line, both ways.
+ *
+ * Owns the listening socket, the lock and the clients (admin_client.c). Knows
+ * nothing of sessions, peers or the ledger: what a command does is in the
+ * table it is given. Never waits for a client.  Floor 5.
+ *
+ * Bounds: ADMIN_CLIENTS_MAX clients, ADMIN_LINE_MAX bytes a request, one
+ * request of a client at a time; its further lines wait unread. While more
+ * than ADMIN_OUTPUT_MARK bytes of answers wait for a client, none of its
+ * requests is begun and no piece of a list is made, so that it never holds
+ * more than that and one answer. Who takes nothing of what waits for
+ * `stall` seconds is dropped.
+ */
+#ifndef TUNNELD_ADMIN_H
+#define TUNNELD_ADMIN_H
+
+#include <sys/types.h>
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "loop.h"
+
+#define ADMIN_CLIENTS_MAX 64
+#define ADMIN_LINE_MAX 65536 /* without the line feed */
+#define ADMIN_ID_MAX 128     /* of a request's id that is a string */
+#define ADMIN_OUTPUT_MARK 65536
+#define ADMIN_ROWS_MAX 100 /* in a piece of a list */
+#define ADMIN_WHO_SIZE 64
+
+struct admin;
+struct admin_request;
+
+/*
+ * Runs a command. args is always an object; it is valid until the request is
+ * answered. The request must be answered exactly once, by one of the functions
+ * below, before run returns or later; it is gone then. Whoever answers later
+ * must call admin_request_on_cancel() before run returns.
+ */
+typedef void admin_run_fn(struct admin_request *request, json_t *args,
+    void *arg);
+
+struct admin_command {
+	const char *name;
+	bool changes; /* more than looking: for a later read-only group */
+	admin_run_fn *run;
+};
+
+struct admin_options {
+	const char *path;  /* of the socket; copied */
+	const char *group; /* may do everything, too; NULL: none */
+	uid_t owner;	   /* the daemon's user: owns the socket, may all */
+	const struct admin_command *commands; /* borrowed; ends at name NULL */
+	void *arg;			      /* for the commands */
+	double stall;			      /* seconds; 0: 30 */
+};
+
+/*
+ * Takes the lock PATH.lock, makes the socket (0660, the owner's and the
+ * group's) and begins to listen; clients are served from the next turn of the
+ * loop on. A directory missing at the end of the path is made (0755, the
+ * owner's). A socket that a dead daemon left behind is replaced. NULL with
+ * the reason in error: "already running", ...
+ *
+ * Sets the umask for a moment. SIGPIPE must be ignored.
+ */
+struct admin *admin_new(struct loop *loop, const struct admin_options *options,
+    char *error, size_t error_size);
+
+/*
+ * Closes the clients (their pending requests are cancelled), removes the
+ * socket as far as that is still permitted, then gives up the lock, whose
+ * file stays. Not from within a command. NULL is ignored.
+ */
+void admin_free(struct admin *admin);
+
+/* Takes data, also on failure. NULL counts as out of memory. */
+void admin_answer(struct admin_request *request, json_t *data);
+
+/* code is one of the protocol's words, such as "not_found". */
+void admin_fail(struct admin_request *request, const char *code,
+    const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/*
+ * Answers with a list in pieces. next is called, never before this returns,
+ * one piece a turn of the loop, whenever the client has taken enough of those
+ * before; it returns a new array of at most ADMIN_ROWS_MAX rows and says
+ * whether there are more; NULL means out of memory and ends the list with an
+ * error. release(state) is called once, after the last piece or when the
+ * client went away; it may be NULL. The registered cancel function is not
+ * called any more.
+ */
+typedef json_t *admin_next_fn(void *state, bool *more);
+void admin_answer_list(struct admin_request *request, admin_next_fn *next,
+    void *state, void (*release)(void *state));
+
+/*
+ * fn(arg) is called if the client goes away before the request is answered;
+ * the request is gone then and must not be answered. NULL takes it back.
+ */
+void admin_request_on_cancel(struct admin_request *request,
+    void (*fn)(void *arg), void *arg);
+
+/* Who asks, as "NAME (uid N)". Returns buf; size is at least
+ * ADMIN_WHO_SIZE. Looks into the user database. */
+char *admin_request_who(const struct admin_request *request, char *buf,
+    size_t size);
+
+#endif

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: ISC */
+#include "admin_client.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/buffer.h>
+
+#include "log.h"
+
+void
+admin_client_wake(struct admin_client *client)
+{
+	loop_task_queue(client->clients->loop, &client->task);
+}
+
+void
+admin_client_drop(struct admin_client *client, const char *why)
+{
+	if (client->dead)
+		return;
+	client->dead = true;
+	if (why != NULL)
+		log_info("admin: client of uid %lu dropped: %s",
+		    (unsigned long)client->peer.uid, why);
+	loop_watch_set(client->watch, false, false);
+	loop_timer_cancel(client->stall);
+	if (client->request != NULL)
+		admin_request_cancel(client->request);
+	admin_client_wake(client);
+}
+
+static void
+client_free(struct admin_client *client)
+{
+	struct admin_clients *clients = client->clients;
+
+	if (client->request != NULL)
+		admin_request_cancel(client->request);
+	loop_task_cancel(clients->loop, &client->task);
+	loop_timer_free(client->stall);
+	loop_watch_free(client->watch);
+	if (client->in != NULL)
+		evbuffer_free(client->in);
+	if (client->out != NULL)
+		evbuffer_free(client->out);
+	close(client->fd);
+	TAILQ_REMOVE(&clients->list, client, entry);
+	clients->n--;
+	free(client);
+}
+
+static int
+dump_to_buffer(const char *text, size_t len, void *arg)
+{
+	return evbuffer_add(arg, text, len);
+}
+
+/* Queues one line. Takes message; NULL means out of memory. */
+void
+admin_client_send(struct admin_client *client, json_t *message)
+{
+	bool was_empty = evbuffer_get_length(client->out) == 0;
+
+	if (client->dead) {
+		json_decref(message);
+		return;
+	}
+	if (message == NULL ||
+	    json_dump_callback(message, dump_to_buffer, client->out,
+		JSON_COMPACT) != 0 ||
+	    evbuffer_add(client->out, "\n", 1) != 0) {
+		/* Half a line may stand there, which cannot be taken back. */
+		json_decref(message);
+		admin_client_drop(client, "out of memory");
+		return;
+	}
+	json_decref(message);
+	if (was_empty)
+		loop_timer_set(client->stall, client->clients->stall);
+	admin_client_wake(client);
+}
+
+/*
+ * Whether in begins with a whole line, of *len bytes and *skip more. What
+ * stands before the end without a line feed is a line as well.
+ */
+static bool
+client_find_line(struct admin_client *client, size_t *len, size_t *skip)
+{
+	size_t have = evbuffer_get_length(client->in);
+	struct evbuffer_ptr from, found;
+
+	if (have == 0)
+		return false;
+	if (client->searched < have) {
+		evbuffer_ptr_set(client->in, &from, client->searched,
+		    EVBUFFER_PTR_SET);
+		found = evbuffer_search(client->in, "\n", 1, &from);
+		if (found.pos >= 0) {
+			*len = (size_t)found.pos;
+			*skip = 1;
+			return true;
+		}
+		client->searched = have;
+	}
+	*len = have;
+	*skip = 0;
+	return client->eof;
+}
+
+/* Begins the next request, if there is one. */
+static void
+client_next_line(struct admin_client *client)
+{
+	size_t len, skip;
+	char *line, text[80];
+
+	if (!client_find_line(client, &len, &skip)) {
+		if (evbuffer_get_length(client->in) <= ADMIN_LINE_MAX)
+			return;
+		snprintf(text, sizeof text, "a line holds at most %d bytes",
+		    ADMIN_LINE_MAX);
+		client->last = true;
+		admin_request_error(client, "too_long", text);
+		return;
+	}
+	line = malloc(len + 1);
+	if (line == NULL) {
+		admin_client_drop(client, "out of memory");
+		return;
+	}
+	evbuffer_remove(client->in, line, len);
+	evbuffer_drain(client->in, skip);
+	client->searched = 0;
+	admin_request_begin(client, line, len);
+	free(line);
+}
+
+/* Watches for what can be used, and comes back if there is work at hand. */
+static void
+client_update(struct admin_client *client)
+{
+	size_t in = evbuffer_get_length(client->in);
+	size_t out = evbuffer_get_length(client->out);
+	size_t len, skip;
+
+	loop_watch_set(client->watch,
+	    !client->eof && !client->last && in <= ADMIN_LINE_MAX, out > 0);
+	if (client->last || out > ADMIN_OUTPUT_MARK)
+		return;
+	if (client->request != NULL ?
+		client->request->next != NULL :
+		client_find_line(client, &len, &skip) || in > ADMIN_LINE_MAX)
+		admin_client_wake(client);
+}
+
+/* All that was asked is answered, and nothing more can come. */
+static bool
+client_is_done(const struct admin_client *client)
+{
+	if (evbuffer_get_length(client->out) > 0)
+		return false;
+	return client->last ||
+	    (client->eof && client->request == NULL &&
+		evbuffer_get_length(client->in) == 0);
+}
+
+/* The task. */
+static void
+client_turn(void *arg)
+{
+	struct admin_client *client = arg;
+
+	if (!client->dead && !client->last &&
+	    evbuffer_get_length(client->out) <= ADMIN_OUTPUT_MARK) {
+		if (client->request == NULL)
+			client_next_line(client);
+		else if (client->request->next != NULL)
+			admin_request_continue(client);
+	}
+	if (client->dead || client_is_done(client))
+		client_free(client);
+	else
+		client_update(client);
+}
+
+/*
+ * End of input: a client that only half-closed still gets its answers; one
+ * that is gone wholly (the kernel says so of a UNIX socket) takes a running
+ * request with it.
+ */
+static void
+client_read_end(struct admin_client *client)
+{
+	struct pollfd pfd = { .fd = client->fd, .events = POLLOUT };
+
+	client->eof = true;
+	if (client->request != NULL && poll(&pfd, 1, 0) == 1 &&
+	    (pfd.revents & (POLLHUP | POLLERR)) != 0)
+		admin_client_drop(client, NULL);
+}
+
+static void
+client_read(struct admin_client *client)
+{
+	size_t have = evbuffer_get_length(client->in);
+	int n;
+
+	if (have > ADMIN_LINE_MAX)
+		return;
+	n = evbuffer_read(client->in, client->fd,
+	    (int)(ADMIN_LINE_MAX + 1 - have));
+	if (n == 0)
+		client_read_end(client);
+	else if (n < 0 && errno != EAGAIN && errno != EINTR)
+		admin_client_drop(client, NULL);
+}
+
+static void
+client_write(struct admin_client *client)
+{
+	int n;
+
+	if (evbuffer_get_length(client->out) == 0)
+		return;
+	n = evbuffer_write(client->out, client->fd);
+	if (n < 0 && errno != EAGAIN && errno != EINTR) {
+		admin_client_drop(client, NULL);
+		return;
+	}
+	if (n <= 0)
+		return;
+	if (evbuffer_get_length(client->out) > 0)
+		loop_timer_set(client->stall, client->clients->stall);
+	else
+		loop_timer_cancel(client->stall);
+}
+
+static void
+client_ready(int fd, bool readable, bool writable, void *arg)
+{
+	struct admin_client *client = arg;
+
+	(void)fd;
+	if (writable)
+		client_write(client);
+	if (readable && !client->dead)
+		client_read(client);
+	admin_client_wake(client);
+}
+
+static void
+client_stalled(void *arg)
+{
+	admin_client_drop(arg, "it does not read its answers");
+}
+
+int
+admin_client_new(struct admin_clients *clients, int fd,
+    const struct admin_peer *peer)
+{
+	struct admin_client *client = calloc(1, sizeof *client);
+
+	if (client == NULL) {
+		close(fd);
+		return -1;
+	}
+	client->clients = clients;
+	client->peer = *peer;
+	client->fd = fd;
+	loop_task_init(&client->task, client_turn, client);
+	TAILQ_INSERT_TAIL(&clients->list, client, entry);
+	clients->n++;
+	client->in = evbuffer_new();
+	client->out = evbuffer_new();
+	client->stall = loop_timer_new(clients->loop, client_stalled, client);
+	client->watch = loop_watch_new(clients->loop, fd, true, false,
+	    client_ready, client);
+	if (client->in == NULL || client->out == NULL ||
+	    client->stall == NULL || client->watch == NULL) {
+		client_free(client);
+		return -1;
+	}
+	return 0;
+}
+
+void
+admin_client_free_all(struct admin_clients *clients)
+{
+	struct admin_client *client;
+
+	while ((client = TAILQ_FIRST(&clients->list)) != NULL)
+		client_free(client);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * admin_commands: what each command of the admin socket does; one table.
+ *
+ *   version                      status            peers        tunnels
+ *   sessions {tunnel?, peer?}    session {id}
+ *   kill {ids} | {tunnel} | {peer}
+ *   history {limit?, tunnel?, peer?}
+ *
+ * Floor 5.
+ */
+#ifndef TUNNELD_ADMIN_COMMANDS_H
+#define TUNNELD_ADMIN_COMMANDS_H
+
+#include "admin.h"
+#include "gateway.h"
+#include "ledger.h"
+#include "tunnel.h"
+
+/* The arg of every command; owned by the daemon. */
+struct admin_context {
+	const struct config *config;
+	const char *version;
+	int64_t started_us;
+	struct peers *peers;
+	struct gateway *gateway;
+	struct tunnels *tunnels;
+	struct ledger *ledger;
+};
+
+/* Ends at name NULL. */
+const struct admin_command *admin_commands_table(void);
+
+#endif
