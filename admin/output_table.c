@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: ISC */
+#include "output.h"
+#include "output_writer.h"
+
+#include <langinfo.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "format.h"
+
+#define ROWS_AHEAD 256 /* that widths are taken from */
+#define GAP 2	       /* columns between columns */
+#define WIDTH_MIN 7    /* of a column that shrinks, ... */
+#define WIDTH_EASY 21  /* ... and before other columns go for it */
+#define NOTE_INDENT 4
+#define ARROW " -> " /* in a cell, between two addresses */
+
+static void
+cell_text(const struct output_column *column, const json_t *row, char *buf)
+{
+	if (column->text != NULL)
+		column->text(row, buf, OUTPUT_CELL_SIZE);
+	else
+		format_value(json_object_get(row, column->key), buf,
+		    OUTPUT_CELL_SIZE);
+}
+
+/*
+ * Prints text, which is ASCII, in so many columns, without its middle if it
+ * is longer: the end of an address tells as much as its beginning.
+ */
+static void
+print_cut(const char *text, size_t len, size_t width)
+{
+	bool utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+	const char *dots = utf8 ? "\xe2\x80\xa6" : "..";
+	size_t mark = utf8 ? 1 : 2, head, tail;
+
+	if (len <= width || width <= mark) {
+		printf("%.*s", (int)(len < width ? len : width), text);
+		return;
+	}
+	tail = (width - mark) / 2;
+	head = width - mark - tail;
+	printf("%.*s%s%.*s", (int)head, text, dots, (int)tail,
+	    text + len - tail);
+}
+
+/* The same, but both sides of an arrow lose, the longer one first. */
+static void
+print_cell(const char *text, size_t width)
+{
+	const char *arrow = strstr(text, ARROW);
+	size_t left, right, room = width - strlen(ARROW);
+
+	if (arrow == NULL || width < 4 * strlen(ARROW)) {
+		print_cut(text, strlen(text), width);
+		return;
+	}
+	left = (size_t)(arrow - text);
+	right = strlen(arrow + strlen(ARROW));
+	if (left + right > room) {
+		if (left <= room / 2)
+			right = room - left;
+		else if (right <= room / 2)
+			left = room - right;
+		else
+			left = room - (right = room / 2);
+	}
+	print_cut(text, (size_t)(arrow - text), left);
+	printf(ARROW);
+	arrow += strlen(ARROW);
+	print_cut(arrow, strlen(arrow), right);
+}
+
+/* One line of the table; row NULL prints the heads. */
+static void
+print_line(const struct output *out, const json_t *row)
+{
+	char text[OUTPUT_CELL_SIZE];
+	size_t owed = 0, len, width; /* spaces before the next cell */
+
+	for (size_t i = 0; out->view->columns[i].head != NULL; i++) {
+		const struct output_column *column = &out->view->columns[i];
+
+		width = out->widths[i];
+		if (width == 0)
+			continue;
+		if (row == NULL)
+			snprintf(text, sizeof text, "%s", column->head);
+		else
+			cell_text(column, row, text);
+		len = strlen(text);
+		/* What came after the widths were set may be wider; half an
+		 * id would be the id of another session. */
+		if (len > width &&
+		    (out->width == SIZE_MAX ||
+			(column->flags & OUTPUT_SHRINK) == 0))
+			width = len;
+		if (len > width)
+			len = width;
+		if ((column->flags & OUTPUT_RIGHT) != 0)
+			owed += width - len;
+		printf("%*s", (int)owed, "");
+		print_cell(text, width);
+		owed = GAP;
+		if ((column->flags & OUTPUT_RIGHT) == 0)
+			owed += width - len;
+	}
+	putchar('\n');
+}
+
+/* Words up to the end of the terminal, then the next line. */
+static void
+print_wrapped(const struct output *out, const char *text, int indent)
+{
+	size_t room = out->width, word, column = (size_t)indent;
+
+	printf("%*s", indent, "");
+	while (*text != '\0') {
+		word = strcspn(text, " ");
+		if (column + word > room && column > (size_t)indent) {
+			printf("\n%*s", NOTE_INDENT, "");
+			column = NOTE_INDENT;
+		}
+		printf("%.*s", (int)word, text);
+		column += word;
+		text += word;
+		if (*text == ' ') {
+			text++;
+			column++;
+			/* Not at the end of a full line. */
+			if (column + strcspn(text, " ") <= room)
+				putchar(' ');
+		}
+	}
+	putchar('\n');
+}
+
+static void
+print_row(const struct output *out, const json_t *row)
+{
+	char note[OUTPUT_CELL_SIZE] = "";
+
+	print_line(out, row);
+	if (out->view->note != NULL)
+		out->view->note(row, note, sizeof note);
+	if (note[0] != '\0')
+		print_wrapped(out, note, NOTE_INDENT);
+}
+
+static size_t
+total_width(const struct output *out)
+{
+	size_t total = 0;
+
+	for (size_t i = 0; out->view->columns[i].head != NULL; i++)
+		if (out->widths[i] > 0)
+			total += out->widths[i] + (total > 0 ? GAP : 0);
+	return total;
+}
+
+/* The widest column that may shrink and has more than min; NULL: none. */
+static size_t *
+find_widest(struct output *out, size_t min)
+{
+	size_t *widest = NULL;
+
+	for (size_t i = 0; out->view->columns[i].head != NULL; i++)
+		if ((out->view->columns[i].flags & OUTPUT_SHRINK) != 0 &&
+		    out->widths[i] > min &&
+		    (widest == NULL || out->widths[i] > *widest))
+			widest = &out->widths[i];
+	return widest;
+}
+
+static size_t *
+find_last_optional(struct output *out)
+{
+	size_t *last = NULL;
+
+	for (size_t i = 0; out->view->columns[i].head != NULL; i++)
+		if ((out->view->columns[i].flags & OUTPUT_OPTIONAL) != 0 &&
+		    out->widths[i] > 0)
+			last = &out->widths[i];
+	return last;
+}
+
+static void
+set_widths(struct output *out)
+{
+	const struct output_column *columns = out->view->columns;
+	char text[OUTPUT_CELL_SIZE];
+	size_t *widest;
+
+	memset(out->widths, 0, sizeof out->widths);
+	for (size_t i = 0; columns[i].head != NULL; i++) {
+		out->widths[i] = strlen(columns[i].head);
+		for (size_t k = 0; k < json_array_size(out->ahead); k++) {
+			cell_text(&columns[i], json_array_get(out->ahead, k),
+			    text);
+			if (strlen(text) > out->widths[i])
+				out->widths[i] = strlen(text);
+		}
+	}
+	/* A little from the widest; then columns go; then down to the least. */
+	while (total_width(out) > out->width &&
+	    (widest = find_widest(out, WIDTH_EASY)) != NULL)
+		--*widest;
+	while (total_width(out) > out->width &&
+	    (widest = find_last_optional(out)) != NULL)
+		*widest = 0;
+	while (total_width(out) > out->width &&
+	    (widest = find_widest(out, WIDTH_MIN)) != NULL)
+		--*widest;
+}
+
+static void
+table_flow(struct output *out)
+{
+	set_widths(out);
+	out->flowing = true;
+	print_line(out, NULL);
+	for (size_t i = 0; i < json_array_size(out->ahead); i++)
+		print_row(out, json_array_get(out->ahead, i));
+	json_array_clear(out->ahead);
+}
+
+static void
+table_start(struct output *out)
+{
+	out->flowing = false;
+	json_array_clear(out->ahead);
+}
+
+static void
+table_row(struct output *out, json_t *row)
+{
+	if (out->flowing) {
+		print_row(out, row);
+		return;
+	}
+	json_array_append(out->ahead, row);
+	if (json_array_size(out->ahead) >= ROWS_AHEAD)
+		table_flow(out);
+}
+
+static void
+table_end(struct output *out)
+{
+	if (out->n_rows == 0)
+		printf("%s\n", out->view->empty);
+	else if (!out->flowing)
+		table_flow(out);
+}
+
+static void
+table_object(struct output *out, const struct output_view *view, json_t *object)
+{
+	char text[OUTPUT_CELL_SIZE];
+	int width = 0;
+
+	(void)out;
+	for (size_t i = 0; view->columns[i].head != NULL; i++)
+		if ((int)strlen(view->columns[i].head) > width)
+			width = (int)strlen(view->columns[i].head);
+	for (size_t i = 0; view->columns[i].head != NULL; i++) {
+		cell_text(&view->columns[i], object, text);
+		printf("%-*s  %s\n", width, view->columns[i].head, text);
+	}
+}
+
+static bool
+table_whole(struct output *out, json_t *value)
+{
+	(void)out;
+	(void)value;
+	return false;
+}
+
+static void
+table_text(struct output *out, const char *text)
+{
+	print_wrapped(out, text, 0);
+}
+
+const struct output_writer output_table_writer = {
+	.start = table_start,
+	.row = table_row,
+	.end = table_end,
+	.object = table_object,
+	.whole = table_whole,
+	.text = table_text,
+};
