@@ -94,7 +94,7 @@ admin_row_tunnel(const struct tunnel *tunnel)
 	}
 	if (conf->has_connect)
 		addr_format(&conf->connect, connect, sizeof connect);
-	for (i = 0; i < TUNNEL_REFUSALS; i++)
+	for (i = 0; i < REASON_COUNT; i++)
 		refused += tunnel->refused[i];
 	tunnel_get_bytes(tunnel, &up_bytes, &down_bytes);
 	return json_pack("{s:s, s:o, s:s, s:s, s:s, s:o, s:o, s:s, s:i, s:I, "

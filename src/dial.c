@@ -99,8 +99,9 @@ dial_classify(int error)
 {
 	switch (error) {
 	case ECONNREFUSED:
-	case ECONNRESET:
 		return DIAL_REFUSED;
+	case ECONNRESET:
+		return DIAL_RESET;
 	case ETIMEDOUT:
 		return DIAL_TIMEOUT;
 	case EMFILE:

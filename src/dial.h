@@ -15,6 +15,7 @@
 enum dial_status {
 	DIAL_OK,
 	DIAL_REFUSED,	  /* somebody there said no */
+	DIAL_RESET,	  /* somebody there took it, and reset it at once */
 	DIAL_UNREACHABLE, /* no route, no such socket, not permitted */
 	DIAL_TIMEOUT,	  /* nobody said anything */
 	DIAL_RESOLVE,	  /* the name has no address */

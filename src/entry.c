@@ -13,44 +13,33 @@
 
 static void entry_got_channel(struct channel *channel, void *arg);
 
-/* Refused as a refused service is: by a reset, not by an empty success. */
+/* Turned away without a session, as a refused service is: by a reset, not by
+ * an empty success. */
 static void
 entry_refuse(struct tunnel *tunnel, int fd, const struct addr_sock *from,
-    enum tunnel_refusal why)
+    enum reason reason)
 {
-	static const char *const texts[TUNNEL_REFUSALS] = {
-		[TUNNEL_DENIED] = "not allowed",
-		[TUNNEL_MAX_SESSIONS] = "max_sessions reached",
-		[TUNNEL_MAX_HELD] = "max_held reached",
-		[TUNNEL_INTERNAL] = "out of memory",
-	};
 	struct linger now = { .l_onoff = 1, .l_linger = 0 };
 	char text[ADDR_TEXT_SIZE];
 
-	tunnel->refused[why]++;
+	tunnel->refused[reason]++;
 	log_info("%s: refused %s: %s", tunnel->label,
-	    addr_sock_format(from, text, sizeof text), texts[why]);
+	    addr_sock_format(from, text, sizeof text), reason_name(reason));
 	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 	close(fd);
 }
 
+/* max_sessions and max_held. */
 static bool
-entry_judge(struct tunnel *tunnel, const struct addr_sock *from,
-    enum tunnel_refusal *why)
+entry_has_room(const struct tunnel *tunnel)
 {
 	const struct config_tunnel *conf = tunnel->conf;
 
-	if (!tunnel_allows(tunnel, from))
-		*why = TUNNEL_DENIED;
-	else if (conf->max_sessions > 0 &&
+	if (conf->max_sessions > 0 &&
 	    tunnel->n_sessions >= (unsigned)conf->max_sessions)
-		*why = TUNNEL_MAX_SESSIONS;
-	else if (tunnel->peer != NULL && !peer_is_up(tunnel->peer) &&
-	    conf->hold > 0 && tunnel->n_waiting >= (unsigned)conf->max_held)
-		*why = TUNNEL_MAX_HELD;
-	else
-		return true;
-	return false;
+		return false;
+	return tunnel->peer == NULL || peer_is_up(tunnel->peer) ||
+	    conf->hold <= 0 || tunnel->n_waiting < (unsigned)conf->max_held;
 }
 
 /* --- local: straight to the service ------------------------------------ */
@@ -70,7 +59,7 @@ entry_dialled(const struct dial_outcome *outcome, void *arg)
 		    addr_format(&session->tunnel->conf->connect, address,
 		    sizeof address), outcome->error);
 		session_close(session, exit_dial_reason(outcome->status),
-		    outcome->status == DIAL_REFUSED ? "service" : "daemon");
+		    exit_dial_by(outcome->status));
 		return;
 	}
 	session->target = outcome->to;
@@ -197,6 +186,8 @@ entry_failed_reason(uint8_t code)
 	switch (code) {
 	case WIRE_FAILED_REFUSED:
 		return REASON_REFUSED;
+	case WIRE_FAILED_RESET:
+		return REASON_RESET;
 	case WIRE_FAILED_UNREACHABLE:
 		return REASON_UNREACHABLE;
 	case WIRE_FAILED_TIMEOUT:
@@ -224,7 +215,8 @@ entry_failed(struct session *session, const struct wire_refusal *refusal)
 	    log_escape(text, sizeof text, refusal->text,
 	    strlen(refusal->text)));
 	session_close(session, entry_failed_reason(refusal->code),
-	    refusal->code == WIRE_FAILED_REFUSED ? "service" : "peer");
+	    refusal->code == WIRE_FAILED_REFUSED ||
+	    refusal->code == WIRE_FAILED_RESET ? "service" : "peer");
 }
 
 /* The bytes that OPEN was not followed by yet, for the relay. */
@@ -318,12 +310,16 @@ entry_accept(int fd, const struct addr_sock *from, void *arg)
 {
 	struct tunnel *tunnel = arg;
 	struct loop *loop = tunnel->tunnels->params.loop;
-	enum tunnel_refusal why = TUNNEL_INTERNAL;
 	struct session *session;
+	bool room = entry_has_room(tunnel);
 
-	if (!entry_judge(tunnel, from, &why) ||
-	    (session = session_new(tunnel, from, NULL)) == NULL) {
-		entry_refuse(tunnel, fd, from, why);
+	if (!tunnel_allows(tunnel, from)) {
+		entry_refuse(tunnel, fd, from, REASON_DENIED);
+		return;
+	}
+	session = session_new(tunnel, from, NULL);
+	if (session == NULL) {
+		entry_refuse(tunnel, fd, from, REASON_INTERNAL);
 		return;
 	}
 	net_set_keepalive(fd);
@@ -335,6 +331,10 @@ entry_accept(int fd, const struct addr_sock *from, void *arg)
 	    stream_watch(session->outside, loop, entry_user_ready,
 	    session) != 0) {
 		session_close(session, REASON_INTERNAL, "daemon");
+		return;
+	}
+	if (!room) {
+		session_close(session, REASON_LIMIT, "daemon");
 		return;
 	}
 	if (tunnel->peer == NULL) {

@@ -13,6 +13,8 @@ exit_dial_reason(enum dial_status status)
 	switch (status) {
 	case DIAL_REFUSED:
 		return REASON_REFUSED;
+	case DIAL_RESET:
+		return REASON_RESET;
 	case DIAL_TIMEOUT:
 		return REASON_CONNECT_TIMEOUT;
 	case DIAL_RESOLVE:
@@ -24,12 +26,21 @@ exit_dial_reason(enum dial_status status)
 	}
 }
 
+const char *
+exit_dial_by(enum dial_status status)
+{
+	return status == DIAL_REFUSED || status == DIAL_RESET ? "service" :
+	    "daemon";
+}
+
 static enum wire_failed_code
 exit_failed_code(enum dial_status status)
 {
 	switch (status) {
 	case DIAL_REFUSED:
 		return WIRE_FAILED_REFUSED;
+	case DIAL_RESET:
+		return WIRE_FAILED_RESET;
 	case DIAL_TIMEOUT:
 		return WIRE_FAILED_TIMEOUT;
 	case DIAL_RESOLVE:
@@ -81,7 +92,7 @@ exit_dial_failed(struct session *session, const struct dial_outcome *outcome)
 	channel_send_failed(channel, session->tunnel->tunnels->linger,
 	    exit_failed_code(outcome->status), text);
 	session_close(session, exit_dial_reason(outcome->status),
-	    outcome->status == DIAL_REFUSED ? "service" : "daemon");
+	    exit_dial_by(outcome->status));
 }
 
 static void
@@ -193,7 +204,7 @@ exit_open(struct tunnels *tunnels, struct peer *peer, struct channel *channel,
 	if (why != NULL) {
 		if (tunnel != NULL)
 			tunnel->refused[code == WIRE_FAILED_LIMIT ?
-			    TUNNEL_MAX_SESSIONS : TUNNEL_DENIED]++;
+			    REASON_LIMIT : REASON_DENIED]++;
 		log_warning("%s: refused a session for tunnel %s: %s",
 		    peer_name(peer), open->tunnel, why);
 		exit_refuse(tunnels, peer, channel, code, why);

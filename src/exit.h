@@ -14,7 +14,8 @@
 void exit_open(struct tunnels *tunnels, struct peer *peer,
     struct channel *channel, const struct wire_open *open);
 
-/* The word for the ledger of a dial that failed. */
+/* The words for the ledger of a dial that failed: why, and by whom. */
 enum reason exit_dial_reason(enum dial_status status);
+const char *exit_dial_by(enum dial_status status);
 
 #endif

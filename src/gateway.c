@@ -34,6 +34,7 @@ struct gateway {
 	size_t n_listeners;
 	struct gateway_source *sources; /* uthash */
 	int n;				/* places taken */
+	int max;			/* places */
 	bool full;			/* said so in the log */
 };
 
@@ -90,7 +91,7 @@ gateway_make_room(struct gateway *gateway, const struct addr_source *key)
 {
 	const struct config_daemon *daemon = &gateway->params.config->daemon;
 	struct gateway_source *source;
-	bool full = gateway->n >= daemon->max_handshakes;
+	bool full = gateway->n >= gateway->max;
 
 	HASH_FIND(hh, gateway->sources, key, sizeof *key, source);
 	if (source != NULL && source->n >= daemon->max_handshakes_per_source)
@@ -99,7 +100,7 @@ gateway_make_room(struct gateway *gateway, const struct addr_source *key)
 		gateway_evict(gateway, gateway_fullest(gateway));
 	if (full && !gateway->full)
 		log_warning("gateway: all %d handshake places are taken; the "
-		    "oldest silent ones go", daemon->max_handshakes);
+		    "oldest silent ones go", gateway->max);
 	gateway->full = full;
 }
 
@@ -170,6 +171,10 @@ gateway_new(const struct gateway_params *params,
 		return NULL;
 	}
 	gateway->params = *params;
+	/* Strangers must not take the descriptors that peers need. */
+	gateway->max = net_descriptors_max() / 4;
+	if (gateway->max > params->config->daemon.max_handshakes)
+		gateway->max = params->config->daemon.max_handshakes;
 	gateway->context = (struct stranger_context){
 		.loop = params->loop,
 		.tls = params->tls,

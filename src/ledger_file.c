@@ -318,6 +318,30 @@ ledger_file_close(struct ledger *ledger)
 	file->db = NULL;
 }
 
+int
+ledger_file_check(struct ledger_file *file)
+{
+	static const char magic[16] = "SQLite format 3";
+	sqlite3_file *handle = NULL;
+	char head[sizeof magic];
+	int rc;
+
+	/* SQLite's own descriptor: closing another one of the same file would
+	 * give up the locks that SQLite holds. */
+	rc = sqlite3_file_control(file->db, "main", SQLITE_FCNTL_FILE_POINTER,
+	    &handle);
+	if (rc != SQLITE_OK || handle == NULL || handle->pMethods == NULL)
+		return SQLITE_OK;
+	rc = handle->pMethods->xRead(handle, head, sizeof head, 0);
+	if (rc == SQLITE_OK && memcmp(head, magic, sizeof magic) == 0)
+		return SQLITE_OK;
+	if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ)
+		return ledger_file_fail(file, rc);
+	snprintf(file->error, sizeof file->error,
+	    "file is not a database any more");
+	return SQLITE_NOTADB;
+}
+
 bool
 ledger_file_is_gone(struct ledger *ledger)
 {

@@ -206,6 +206,9 @@ void *ledger_writer_main(void *ledger);
 /* ledger_file.c */
 int ledger_file_open(struct ledger *ledger); /* a code */
 void ledger_file_close(struct ledger *ledger);
+/* Is its first page still that of a database? Reads past SQLite's cache, which
+ * would not see for long that somebody wrote over the file. A code. */
+int ledger_file_check(struct ledger_file *file);
 /* Was it moved or removed under our feet? */
 bool ledger_file_is_gone(struct ledger *ledger);
 /* Unlocks the run and closes PATH-runs. */

@@ -219,6 +219,8 @@ writer_round(struct writer *writer)
 	if (file->db == NULL) {
 		rc = ledger_file_open(ledger);
 		writer->seen_at = ledger_now() + SEEN_FIRST;
+	} else {
+		rc = ledger_file_check(file);
 	}
 	if (rc == SQLITE_OK)
 		rc = writer_reserve(writer);

@@ -141,18 +141,18 @@ char *
 log_escape(char *out, size_t size, const void *data, size_t len)
 {
 	const unsigned char *bytes = data;
-	size_t i, used = 0;
+	size_t i, used = 0, cut = 0;
 
 	for (i = 0; i < len; i++) {
 		bool plain = bytes[i] >= 0x20 && bytes[i] < 0x7f &&
 		    bytes[i] != '\\';
 		size_t need = plain ? 1 : 4;
-		/* Room for "..." is kept as long as something follows. */
-		size_t keep = i + 1 < len ? 4 : 1;
 
-		if (used + need + keep > size) {
-			memcpy(out + used, "...", 3);
-			used += 3;
+		if (used + sizeof "..." <= size)
+			cut = used;
+		if (used + need + 1 > size) {
+			memcpy(out + cut, "...", 3);
+			used = cut + 3;
 			break;
 		}
 		if (plain)

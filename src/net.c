@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 #include "net.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -27,7 +29,8 @@ struct net_listener {
 	net_accept_fn *fn;
 	void *arg;
 	int fd;
-	bool out_of_descriptors; /* said so in the log */
+	bool yields;
+	bool paused; /* said so in the log */
 	struct addr_sock address;
 };
 
@@ -60,6 +63,17 @@ net_set_keepalive(int fd)
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
 }
 
+int
+net_descriptors_max(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 ||
+	    limit.rlim_cur > INT_MAX)
+		return INT_MAX;
+	return (int)limit.rlim_cur;
+}
+
 static void
 net_resume(void *arg)
 {
@@ -73,6 +87,30 @@ net_is_shortage(int error)
 {
 	return error == EMFILE || error == ENFILE || error == ENOBUFS ||
 	    error == ENOMEM;
+}
+
+static void
+net_pause(struct net_listener *listener, const char *why)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	if (!listener->paused)
+		log_error("%s: accepting pauses: %s",
+		    addr_sock_format(&listener->address, text, sizeof text),
+		    why);
+	listener->paused = true;
+	loop_watch_set(listener->watch, false, false);
+	loop_timer_set(listener->resume, NET_PAUSE);
+}
+
+/* The kernel gives the lowest free number, so a high one says that nearly all
+ * are taken. */
+static bool
+net_is_scarce(const struct net_listener *listener, int fd)
+{
+	int max = net_descriptors_max();
+
+	return listener->yields && fd >= max - max / 4;
 }
 
 static void
@@ -91,28 +129,25 @@ net_accept(int fd, bool readable, bool writable, void *arg)
 		client = accept4(fd, &from.sa, &from.len,
 		    SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (client == -1 && net_is_shortage(errno)) {
-			if (!listener->out_of_descriptors)
-				log_error("%s: accepting pauses: %s",
-				    addr_sock_format(&listener->address, text,
-				    sizeof text), strerror(errno));
-			listener->out_of_descriptors = true;
-			loop_watch_set(listener->watch, false, false);
-			loop_timer_set(listener->resume, NET_PAUSE);
+			net_pause(listener, strerror(errno));
 			return;
 		}
 		if (client == -1) {
 			if (errno == EAGAIN || errno == EWOULDBLOCK)
-				return;
+				break;
 			continue; /* that one connection is gone */
 		}
-		if (listener->out_of_descriptors)
-			log_notice("%s: accepting again",
-			    addr_sock_format(&listener->address, text,
-			    sizeof text));
-		listener->out_of_descriptors = false;
 		net_setup(client);
 		listener->fn(client, &from, listener->arg);
+		if (net_is_scarce(listener, client)) {
+			net_pause(listener, "file descriptors run short");
+			return;
+		}
 	}
+	if (listener->paused)
+		log_notice("%s: accepting again",
+		    addr_sock_format(&listener->address, text, sizeof text));
+	listener->paused = false;
 }
 
 /* A socket file that nobody listens on is left from a crash: remove it. */
@@ -215,6 +250,12 @@ net_listener_start(struct net_listener *listener, net_accept_fn *fn, void *arg)
 		    true, false, net_accept, listener);
 	if (listener->resume == NULL || listener->watch == NULL)
 		log_error("out of memory: a listener does not accept");
+}
+
+void
+net_listener_yield(struct net_listener *listener)
+{
+	listener->yields = true;
 }
 
 void

@@ -31,12 +31,19 @@ struct net_listener *net_listen(struct loop *loop, const struct addr *addr,
     char *error, size_t error_size);
 void net_listener_start(struct net_listener *listener, net_accept_fn *fn,
     void *arg);
+/* For users' listeners: pauses already when a quarter of the descriptors is
+ * left, since every user needs a second one, and links and channels must come
+ * through whatever the crowd. */
+void net_listener_yield(struct net_listener *listener);
 /* Closes; removes a UNIX socket from the file system. NULL is ignored. */
 void net_listener_free(struct net_listener *listener);
 
 /* What it is bound to, with the port the kernel picked for port 0. */
 void net_listener_address(const struct net_listener *listener,
     struct addr_sock *out);
+
+/* How many descriptors this process may have (RLIMIT_NOFILE). */
+int net_descriptors_max(void);
 
 /* Small segments leave at once; does nothing to UNIX sockets. */
 void net_setup(int fd);

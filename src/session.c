@@ -196,6 +196,15 @@ session_unregister(struct session *session)
 		tunnel->n_waiting--;
 }
 
+/* Not served, for a reason that was not the user's own. */
+static bool
+session_was_refused(enum reason reason)
+{
+	return reason != REASON_CLOSED && reason != REASON_RESET &&
+	    reason != REASON_KILLED && reason != REASON_KILLED_BY_PEER &&
+	    reason != REASON_SHUTDOWN;
+}
+
 void
 session_close(struct session *session, enum reason reason, const char *by)
 {
@@ -207,6 +216,8 @@ session_close(struct session *session, enum reason reason, const char *by)
 	row.closed_us = loop_wall_us();
 	row.reason = reason;
 	snprintf(row.closed_by, sizeof row.closed_by, "%s", by);
+	if (session->state != SESSION_OPEN && session_was_refused(reason))
+		tunnel->refused[reason]++;
 	tunnel->up_bytes += row.up_bytes;
 	tunnel->down_bytes += row.down_bytes;
 	ledger_put_session(tunnel->tunnels->params.ledger, &row);

@@ -110,6 +110,13 @@ tunnels_listen(struct tunnels *tunnels,
 	return result;
 }
 
+static void
+tunnel_start(struct tunnel *tunnel)
+{
+	net_listener_yield(tunnel->listener);
+	net_listener_start(tunnel->listener, entry_accept, tunnel);
+}
+
 void
 tunnels_start(struct tunnels *tunnels)
 {
@@ -117,8 +124,7 @@ tunnels_start(struct tunnels *tunnels)
 
 	for (i = 0; i < tunnels->n; i++)
 		if (tunnels->all[i].listener != NULL)
-			net_listener_start(tunnels->all[i].listener,
-			    entry_accept, &tunnels->all[i]);
+			tunnel_start(&tunnels->all[i]);
 }
 
 void

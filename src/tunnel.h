@@ -24,14 +24,6 @@
 struct session;
 TAILQ_HEAD(session_list, session);
 
-/* Why a user was turned away before there was a session. */
-enum tunnel_refusal {
-	TUNNEL_DENIED,	     /* allow / deny */
-	TUNNEL_MAX_SESSIONS,
-	TUNNEL_MAX_HELD,
-	TUNNEL_INTERNAL,
-	TUNNEL_REFUSALS
-};
 
 struct tunnel {
 	struct tunnels *tunnels;
@@ -44,7 +36,7 @@ struct tunnel {
 	unsigned n_sessions;
 	unsigned n_waiting; /* of them, for a channel */
 	uint64_t total;	    /* since the start */
-	uint64_t refused[TUNNEL_REFUSALS];
+	uint64_t refused[REASON_COUNT]; /* users not served, by reason */
 	uint64_t up_bytes, down_bytes; /* of closed sessions */
 	UT_hash_handle hh;	       /* by label */
 };
