@@ -40,8 +40,7 @@ admin_list_row(struct admin_list *list, size_t i, bool *failed)
 	if (list->rows != NULL) {
 		json = admin_row_ledger_session(&list->rows[i]);
 	} else {
-		session = tunnels_find_id(list->context->tunnels,
-		    list->ids[i]);
+		session = tunnels_find_id(list->context->tunnels, list->ids[i]);
 		if (session == NULL)
 			return NULL;
 		json = admin_row_session(session);
@@ -60,8 +59,8 @@ admin_list_next(void *state, bool *more)
 	while (list->next < list->n &&
 	    json_array_size(piece) < ADMIN_ROWS_MAX) {
 		row = admin_list_row(list, list->next++, &failed);
-		if (failed || (row != NULL &&
-		    json_array_append_new(piece, row) != 0)) {
+		if (failed ||
+		    (row != NULL && json_array_append_new(piece, row) != 0)) {
 			json_decref(piece);
 			return NULL;
 		}
@@ -97,8 +96,8 @@ struct admin_selection {
 
 /* "PEER/NAME" or "NAME"; NULL after answering why not. */
 static const struct tunnel *
-admin_find_tunnel(struct admin_request *request,
-    const struct tunnels *tunnels, const char *name)
+admin_find_tunnel(struct admin_request *request, const struct tunnels *tunnels,
+    const char *name)
 {
 	const struct tunnel *found = NULL;
 	char candidates[512] = "";
@@ -116,8 +115,8 @@ admin_find_tunnel(struct admin_request *request,
 		n++;
 		if (len < sizeof candidates)
 			len += (size_t)snprintf(candidates + len,
-			    sizeof candidates - len, "%s%s",
-			    n > 1 ? ", " : "", tunnel->label);
+			    sizeof candidates - len, "%s%s", n > 1 ? ", " : "",
+			    tunnel->label);
 	}
 	if (n == 1)
 		return found;
@@ -125,8 +124,10 @@ admin_find_tunnel(struct admin_request *request,
 		admin_fail(request, "not_found", "no tunnel is called %.128s",
 		    name);
 	else
-		admin_fail(request, "bad_request", "%s is ambiguous, say one "
-		    "of %s", name, candidates);
+		admin_fail(request, "bad_request",
+		    "%s is ambiguous, say one "
+		    "of %s",
+		    name, candidates);
 	return NULL;
 }
 
@@ -171,9 +172,9 @@ admin_select(const struct tunnels *tunnels,
 		const struct tunnel *tunnel = session->tunnel;
 
 		if ((selection->tunnel == NULL ||
-		    selection->tunnel == tunnel) &&
+			selection->tunnel == tunnel) &&
 		    (selection->peer == NULL ||
-		    selection->peer == tunnel->peer))
+			selection->peer == tunnel->peer))
 			ids[(*n)++] = session->id;
 	}
 	return ids;
@@ -187,9 +188,9 @@ admin_version(struct admin_request *request, json_t *args, void *arg)
 	struct admin_context *context = arg;
 
 	(void)args;
-	admin_answer(request, json_pack("{s:s, s:s, s:i}", "name",
-	    context->config->daemon.name, "version", context->version, "pid",
-	    (int)getpid()));
+	admin_answer(request,
+	    json_pack("{s:s, s:s, s:i}", "name", context->config->daemon.name,
+		"version", context->version, "pid", (int)getpid()));
 }
 
 static json_t *
@@ -199,8 +200,9 @@ admin_all_peers(struct admin_context *context)
 	size_t i;
 
 	for (i = 0; i < peers_count(context->peers); i++)
-		json_array_append_new(list, admin_row_peer(
-		    peers_at(context->peers, i), context->tunnels));
+		json_array_append_new(list,
+		    admin_row_peer(peers_at(context->peers, i),
+			context->tunnels));
 	return list;
 }
 
@@ -239,22 +241,20 @@ admin_status(struct admin_request *request, json_t *args, void *arg)
 	int64_t uptime = loop_wall_us() - context->started_us;
 
 	(void)args;
-	admin_answer(request, json_pack(
-	    "{s:{s:s, s:s, s:i, s:f, s:o, s:s, s:i, s:I, s:i}, s:o, s:o, s:o, "
-	    "s:o}", "daemon",
-	    "name", context->config->daemon.name,
-	    "version", context->version,
-	    "pid", (int)getpid(),
-	    "uptime", (double)uptime / 1e6,
-	    "started_at", admin_row_time(context->started_us),
-	    "config", context->config->path,
-	    "sessions", (int)tunnels->n_sessions,
-	    "sessions_total", (json_int_t)tunnels->total,
-	    "held", admin_count_held(tunnels),
-	    "gateway", admin_row_gateway(context->gateway),
-	    "peers", admin_all_peers(context),
-	    "tunnels", admin_all_tunnels(context),
-	    "ledger", admin_row_ledger(context->ledger)));
+	admin_answer(request,
+	    json_pack(
+		"{s:{s:s, s:s, s:i, s:f, s:o, s:s, s:i, s:I, s:i}, s:o, s:o, s:o, "
+		"s:o}",
+		"daemon", "name", context->config->daemon.name, "version",
+		context->version, "pid", (int)getpid(), "uptime",
+		(double)uptime / 1e6, "started_at",
+		admin_row_time(context->started_us), "config",
+		context->config->path, "sessions", (int)tunnels->n_sessions,
+		"sessions_total", (json_int_t)tunnels->total, "held",
+		admin_count_held(tunnels), "gateway",
+		admin_row_gateway(context->gateway), "peers",
+		admin_all_peers(context), "tunnels", admin_all_tunnels(context),
+		"ledger", admin_row_ledger(context->ledger)));
 }
 
 /* A list that is at hand already, as rows of one array. */
@@ -271,8 +271,8 @@ admin_array_next(void *state, bool *more)
 	size_t n = json_array_size(array->rows);
 
 	while (array->next < n && json_array_size(piece) < ADMIN_ROWS_MAX)
-		json_array_append(piece, json_array_get(array->rows,
-		    array->next++));
+		json_array_append(piece,
+		    json_array_get(array->rows, array->next++));
 	*more = array->next < n;
 	return piece;
 }
@@ -365,8 +365,9 @@ admin_query_answer(struct admin_query *query, const struct ledger_rows *rows)
 {
 	struct admin_list *list = calloc(1, sizeof *list);
 
-	if (list == NULL || (list->rows = calloc(rows->n_sessions + 1,
-	    sizeof *list->rows)) == NULL) {
+	if (list == NULL ||
+	    (list->rows = calloc(rows->n_sessions + 1, sizeof *list->rows)) ==
+		NULL) {
 		free(list);
 		admin_answer(query->request, NULL);
 		return;
@@ -457,9 +458,9 @@ admin_history(struct admin_request *request, json_t *args, void *arg)
 	if (!admin_arg_string(request, args, "tunnel", &query.tunnel) ||
 	    !admin_arg_string(request, args, "peer", &query.peer))
 		return;
-	if (limit != NULL && (!json_is_integer(limit) ||
-	    json_integer_value(limit) < 1 ||
-	    json_integer_value(limit) > ADMIN_HISTORY_MAX)) {
+	if (limit != NULL &&
+	    (!json_is_integer(limit) || json_integer_value(limit) < 1 ||
+		json_integer_value(limit) > ADMIN_HISTORY_MAX)) {
 		admin_fail(request, "bad_request",
 		    "limit must be an integer from 1 to %d", ADMIN_HISTORY_MAX);
 		return;
@@ -469,8 +470,8 @@ admin_history(struct admin_request *request, json_t *args, void *arg)
 	/* "PEER/NAME" */
 	slash = query.tunnel == NULL ? NULL : strchr(query.tunnel, '/');
 	if (slash != NULL && query.peer == NULL) {
-		snprintf(peer, sizeof peer, "%.*s",
-		    (int)(slash - query.tunnel), query.tunnel);
+		snprintf(peer, sizeof peer, "%.*s", (int)(slash - query.tunnel),
+		    query.tunnel);
 		query.peer = peer;
 		query.tunnel = slash + 1;
 	}
@@ -518,7 +519,8 @@ admin_arg_ids(struct admin_request *request, json_t *list, size_t *n)
 		admin_answer(request, NULL);
 		return NULL;
 	}
-	json_array_foreach(list, i, value) {
+	json_array_foreach(list, i, value)
+	{
 		if (!json_is_integer(value)) {
 			admin_fail(request, "bad_request",
 			    "ids must be integers");

@@ -39,8 +39,7 @@ admin_row_text(const char *text)
 }
 
 static unsigned
-admin_rows_peer_sessions(const struct peer *peer,
-    const struct tunnels *tunnels)
+admin_rows_peer_sessions(const struct peer *peer, const struct tunnels *tunnels)
 {
 	unsigned n = 0;
 	size_t i;
@@ -59,23 +58,20 @@ admin_row_peer(const struct peer *peer, const struct tunnels *tunnels)
 
 	peer_get_status(peer, &status);
 	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, "
-	    "s:I, s:i, s:i, s:i}",
-	    "name", conf->name,
-	    "role", conf->dials ? "dials" : "accepts",
-	    "security", conf->security == CONFIG_SECURITY_TLS ? "tls" :
-	    "plain",
-	    "state", status.state,
-	    "since", admin_row_time(status.since_us),
-	    "address", admin_row_text(status.address),
-	    "rtt_ms", status.rtt_ms < 0 ? json_null() :
-	    json_real((double)(int64_t)(status.rtt_ms * 1000) / 1000),
-	    "last_error", admin_row_text(status.error),
-	    "last_error_at", admin_row_time(status.error_us),
-	    "next_try_at", admin_row_time(status.next_try_us),
-	    "reconnects", (json_int_t)(status.ups > 0 ? status.ups - 1 : 0),
-	    "sessions", (int)admin_rows_peer_sessions(peer, tunnels),
-	    "channels_idle", (int)status.idle,
-	    "channels_used", (int)status.in_use);
+			 "s:I, s:i, s:i, s:i}",
+	    "name", conf->name, "role", conf->dials ? "dials" : "accepts",
+	    "security", conf->security == CONFIG_SECURITY_TLS ? "tls" : "plain",
+	    "state", status.state, "since", admin_row_time(status.since_us),
+	    "address", admin_row_text(status.address), "rtt_ms",
+	    status.rtt_ms < 0 ?
+		json_null() :
+		json_real((double)(int64_t)(status.rtt_ms * 1000) / 1000),
+	    "last_error", admin_row_text(status.error), "last_error_at",
+	    admin_row_time(status.error_us), "next_try_at",
+	    admin_row_time(status.next_try_us), "reconnects",
+	    (json_int_t)(status.ups > 0 ? status.ups - 1 : 0), "sessions",
+	    (int)admin_rows_peer_sessions(peer, tunnels), "channels_idle",
+	    (int)status.idle, "channels_used", (int)status.in_use);
 }
 
 json_t *
@@ -98,20 +94,14 @@ admin_row_tunnel(const struct tunnel *tunnel)
 		refused += tunnel->refused[i];
 	tunnel_get_bytes(tunnel, &up_bytes, &down_bytes);
 	return json_pack("{s:s, s:o, s:s, s:s, s:s, s:o, s:o, s:s, s:i, s:I, "
-	    "s:i, s:I, s:I, s:I}",
-	    "name", conf->name,
-	    "peer", admin_row_text(conf->peer),
-	    "type", "tcp",
-	    "mode", "direct",
-	    "end", ledger_end_name(tunnel->end),
-	    "listen", admin_row_text(listen),
-	    "connect", admin_row_text(connect),
-	    "state", up ? "up" : "down",
-	    "sessions", (int)tunnel->n_sessions,
-	    "sessions_total", (json_int_t)tunnel->total,
-	    "held", up ? 0 : (int)tunnel->n_waiting,
-	    "refused", (json_int_t)refused,
-	    "up_bytes", (json_int_t)up_bytes,
+			 "s:i, s:I, s:I, s:I}",
+	    "name", conf->name, "peer", admin_row_text(conf->peer), "type",
+	    "tcp", "mode", "direct", "end", ledger_end_name(tunnel->end),
+	    "listen", admin_row_text(listen), "connect",
+	    admin_row_text(connect), "state", up ? "up" : "down", "sessions",
+	    (int)tunnel->n_sessions, "sessions_total",
+	    (json_int_t)tunnel->total, "held", up ? 0 : (int)tunnel->n_waiting,
+	    "refused", (json_int_t)refused, "up_bytes", (json_int_t)up_bytes,
 	    "down_bytes", (json_int_t)down_bytes);
 }
 
@@ -130,22 +120,18 @@ json_t *
 admin_row_ledger_session(const struct ledger_session *row)
 {
 	return json_pack("{s:I, s:o, s:s, s:o, s:s, s:s, s:o, s:o, s:s, s:o, "
-	    "s:o, s:I, s:I, s:o, s:o}",
-	    "id", (json_int_t)row->id,
-	    "uid", admin_row_uid(row->uid),
-	    "tunnel", row->tunnel,
-	    "peer", admin_row_text(row->peer),
-	    "type", row->type,
-	    "end", ledger_end_name(row->end),
-	    "source", admin_row_text(row->source),
-	    "target", admin_row_text(row->target),
-	    "state", row->closed_us == 0 ? "open" : "closed",
-	    "opened_at", admin_row_time(row->opened_us),
-	    "closed_at", admin_row_time(row->closed_us),
-	    "up_bytes", (json_int_t)row->up_bytes,
-	    "down_bytes", (json_int_t)row->down_bytes,
-	    "close_reason", admin_row_text(reason_name(row->reason)),
-	    "closed_by", admin_row_text(row->closed_by));
+			 "s:o, s:I, s:I, s:o, s:o}",
+	    "id", (json_int_t)row->id, "uid", admin_row_uid(row->uid), "tunnel",
+	    row->tunnel, "peer", admin_row_text(row->peer), "type", row->type,
+	    "end", ledger_end_name(row->end), "source",
+	    admin_row_text(row->source), "target", admin_row_text(row->target),
+	    "state", row->closed_us == 0 ? "open" : "closed", "opened_at",
+	    admin_row_time(row->opened_us), "closed_at",
+	    admin_row_time(row->closed_us), "up_bytes",
+	    (json_int_t)row->up_bytes, "down_bytes",
+	    (json_int_t)row->down_bytes, "close_reason",
+	    admin_row_text(reason_name(row->reason)), "closed_by",
+	    admin_row_text(row->closed_by));
 }
 
 json_t *
@@ -158,9 +144,9 @@ admin_row_session(const struct session *session)
 	json = admin_row_ledger_session(&row);
 	if (json == NULL ||
 	    json_object_set_new(json, "state",
-	    json_string(session_state_name(session))) != 0 ||
+		json_string(session_state_name(session))) != 0 ||
 	    json_object_set_new(json, "idle",
-	    json_real(session_idle(session))) != 0) {
+		json_real(session_idle(session))) != 0) {
 		json_decref(json);
 		return NULL;
 	}
@@ -173,14 +159,12 @@ admin_row_ledger(struct ledger *ledger)
 	struct ledger_status status;
 
 	ledger_get_status(ledger, &status);
-	return json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:o}",
-	    "state", status.state,
-	    "path", status.path,
-	    "error", admin_row_text(status.error),
-	    "queued", (json_int_t)status.queued,
-	    "written", (json_int_t)status.written,
-	    "lost", (json_int_t)status.lost,
-	    "set_aside_at", admin_row_time(status.set_aside_us));
+	return json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:o}", "state",
+	    status.state, "path", status.path, "error",
+	    admin_row_text(status.error), "queued", (json_int_t)status.queued,
+	    "written", (json_int_t)status.written, "lost",
+	    (json_int_t)status.lost, "set_aside_at",
+	    admin_row_time(status.set_aside_us));
 }
 
 json_t *
@@ -193,8 +177,8 @@ admin_row_gateway(const struct gateway *gateway)
 
 	for (i = 0; i < gateway_listeners(gateway); i++) {
 		gateway_address(gateway, i, &address);
-		json_array_append_new(listen, json_string(
-		    addr_sock_format(&address, text, sizeof text)));
+		json_array_append_new(listen,
+		    json_string(addr_sock_format(&address, text, sizeof text)));
 	}
 	return json_pack("{s:o, s:I}", "listen", listen, "handshakes",
 	    (json_int_t)gateway_handshakes(gateway));

@@ -18,8 +18,7 @@
 /* Microseconds since the epoch; 0 gives null. */
 json_t *admin_row_time(int64_t us);
 
-json_t *admin_row_peer(const struct peer *peer,
-    const struct tunnels *tunnels);
+json_t *admin_row_peer(const struct peer *peer, const struct tunnels *tunnels);
 json_t *admin_row_tunnel(const struct tunnel *tunnel);
 /* A live session, and one as the ledger has it. */
 json_t *admin_row_session(const struct session *session);

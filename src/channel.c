@@ -49,7 +49,7 @@ channel_new(struct loop *loop, struct framing *framing, double timeout,
 	loop_task_init(&channel->again, channel_again, channel);
 	net_set_user_timeout(stream_fd(framing_stream(framing)), timeout);
 	if (stream_watch(framing_stream(framing), loop, channel_ready,
-	    channel) != 0) {
+		channel) != 0) {
 		channel_free(channel);
 		return NULL;
 	}
@@ -139,8 +139,8 @@ channel_read(struct channel *channel)
 	int i;
 
 	channel->freed = &freed;
-	for (i = 0; i < CHANNEL_BUDGET &&
-	    channel->state < CHANNEL_ANSWERING; i++) {
+	for (i = 0; i < CHANNEL_BUDGET && channel->state < CHANNEL_ANSWERING;
+	     i++) {
 		status = framing_read(channel->framing, &msg);
 		if (status == FRAMING_AGAIN)
 			break;

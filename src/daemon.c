@@ -94,8 +94,7 @@ daemon_session_close(struct peer *peer, const struct wire_close *close,
     void *arg)
 {
 	struct daemon *daemon = arg;
-	struct session *session = tunnels_find_uid(daemon->tunnels,
-	    close->uid);
+	struct session *session = tunnels_find_uid(daemon->tunnels, close->uid);
 
 	/* A peer may close its own sessions and nobody else's. */
 	if (session != NULL && session->tunnel->peer == peer)
@@ -139,8 +138,7 @@ daemon_open_admin(struct daemon *daemon)
 	};
 	char error[400];
 
-	daemon->admin = admin_new(daemon->loop, &options, error,
-	    sizeof error);
+	daemon->admin = admin_new(daemon->loop, &options, error, sizeof error);
 	if (daemon->admin != NULL)
 		return 0;
 	log_error("admin socket: %s", error);
@@ -244,7 +242,7 @@ daemon_hangup(void *arg)
 {
 	(void)arg;
 	log_warning("SIGHUP: reload is not supported yet, nothing was "
-	    "changed");
+		    "changed");
 }
 
 static int
@@ -253,10 +251,10 @@ daemon_watch_signals(struct daemon *daemon)
 	size_t i;
 
 	signal(SIGPIPE, SIG_IGN);
-	daemon->signals[0] = loop_signal_new(daemon->loop, SIGTERM,
-	    daemon_stop, daemon);
-	daemon->signals[1] = loop_signal_new(daemon->loop, SIGINT,
-	    daemon_stop, daemon);
+	daemon->signals[0] = loop_signal_new(daemon->loop, SIGTERM, daemon_stop,
+	    daemon);
+	daemon->signals[1] = loop_signal_new(daemon->loop, SIGINT, daemon_stop,
+	    daemon);
 	daemon->signals[2] = loop_signal_new(daemon->loop, SIGHUP,
 	    daemon_hangup, daemon);
 	for (i = 0; i < 3; i++)
@@ -274,7 +272,7 @@ daemon_bring_up(struct daemon *daemon)
 	char error[200];
 
 	if (privilege_init(&daemon->privilege, conf->user, error,
-	    sizeof error) != 0) {
+		sizeof error) != 0) {
 		log_error("%s", error);
 		return -1;
 	}

@@ -226,7 +226,7 @@ dial_timed_out(void *arg)
 
 	dial_end(dial, DIAL_TIMEOUT,
 	    dial->request != NULL ? "the resolver did not answer in time" :
-	    "timed out");
+				    "timed out");
 }
 
 static void
@@ -273,8 +273,8 @@ dial_new(struct loop *loop, double timeout, dial_fn *fn, void *arg)
 }
 
 struct dial *
-dial_start_sock(struct loop *loop, const struct addr_sock *sock,
-    double timeout, dial_fn *fn, void *arg)
+dial_start_sock(struct loop *loop, const struct addr_sock *sock, double timeout,
+    dial_fn *fn, void *arg)
 {
 	struct dial *dial = dial_new(loop, timeout, fn, arg);
 

@@ -57,7 +57,8 @@ entry_dialled(const struct dial_outcome *outcome, void *arg)
 		log_notice("%s: session %lld: connect %s: %s",
 		    session->tunnel->label, (long long)session->id,
 		    addr_format(&session->tunnel->conf->connect, address,
-		    sizeof address), outcome->error);
+			sizeof address),
+		    outcome->error);
 		session_close(session, exit_dial_reason(outcome->status),
 		    exit_dial_by(outcome->status));
 		return;
@@ -133,9 +134,8 @@ entry_send_early(struct session *session)
 	if (!channel_can_write(session->channel))
 		return true;
 	while (session->early_sent < early->len) {
-		status = stream_write(stream, early->data +
-		    session->early_sent, early->len - session->early_sent,
-		    &put);
+		status = stream_write(stream, early->data + session->early_sent,
+		    early->len - session->early_sent, &put);
 		if (status != STREAM_OK)
 			return status == STREAM_AGAIN;
 		session->early_sent += put;
@@ -213,10 +213,12 @@ entry_failed(struct session *session, const struct wire_refusal *refusal)
 	log_notice("%s: session %lld: the peer says: %s",
 	    session->tunnel->label, (long long)session->id,
 	    log_escape(text, sizeof text, refusal->text,
-	    strlen(refusal->text)));
+		strlen(refusal->text)));
 	session_close(session, entry_failed_reason(refusal->code),
 	    refusal->code == WIRE_FAILED_REFUSED ||
-	    refusal->code == WIRE_FAILED_RESET ? "service" : "peer");
+		    refusal->code == WIRE_FAILED_RESET ?
+		"service" :
+		"peer");
 }
 
 /* The bytes that OPEN was not followed by yet, for the relay. */
@@ -328,8 +330,8 @@ entry_accept(int fd, const struct addr_sock *from, void *arg)
 	session->outside = stream_new(fd);
 	session->timer = loop_timer_new(loop, entry_timed_out, session);
 	if (session->outside == NULL || session->timer == NULL ||
-	    stream_watch(session->outside, loop, entry_user_ready,
-	    session) != 0) {
+	    stream_watch(session->outside, loop, entry_user_ready, session) !=
+		0) {
 		session_close(session, REASON_INTERNAL, "daemon");
 		return;
 	}

@@ -30,7 +30,7 @@ const char *
 exit_dial_by(enum dial_status status)
 {
 	return status == DIAL_REFUSED || status == DIAL_RESET ? "service" :
-	    "daemon";
+								"daemon";
 }
 
 static enum wire_failed_code
@@ -87,7 +87,8 @@ exit_dial_failed(struct session *session, const struct dial_outcome *outcome)
 	log_notice("%s: session %lld: connect %s: %s", session->tunnel->label,
 	    (long long)session->id,
 	    addr_format(&session->tunnel->conf->connect, address,
-	    sizeof address), outcome->error);
+		sizeof address),
+	    outcome->error);
 	session->channel = NULL;
 	channel_send_failed(channel, session->tunnel->tunnels->linger,
 	    exit_failed_code(outcome->status), text);
@@ -134,8 +135,8 @@ exit_dialled(const struct dial_outcome *outcome, void *arg)
 
 /* OPEN that stands for nothing here: FAILED, and no session. */
 static void
-exit_refuse(struct tunnels *tunnels, struct peer *peer,
-    struct channel *channel, enum wire_failed_code code, const char *text)
+exit_refuse(struct tunnels *tunnels, struct peer *peer, struct channel *channel,
+    enum wire_failed_code code, const char *text)
 {
 	peer_channel_done(peer);
 	channel_send_failed(channel, tunnels->linger, code, text);
@@ -157,9 +158,11 @@ exit_judge(struct tunnels *tunnels, struct peer *peer, struct tunnel *tunnel,
 	if (!tunnel_allows(tunnel, &source))
 		return "the user's address is not allowed here";
 	*code = WIRE_FAILED_DUPLICATE;
-	if (tunnels_knows_uid(tunnels, open->uid) || (same != NULL &&
-	    (same->tunnel->peer != peer || same->tunnel->end !=
-	    LEDGER_END_EXIT || same->state == SESSION_OPEN)))
+	if (tunnels_knows_uid(tunnels, open->uid) ||
+	    (same != NULL &&
+		(same->tunnel->peer != peer ||
+		    same->tunnel->end != LEDGER_END_EXIT ||
+		    same->state == SESSION_OPEN)))
 		return "this session was opened before";
 	*code = WIRE_FAILED_LIMIT;
 	if (tunnel->conf->max_sessions > 0 &&
@@ -204,7 +207,8 @@ exit_open(struct tunnels *tunnels, struct peer *peer, struct channel *channel,
 	if (why != NULL) {
 		if (tunnel != NULL)
 			tunnel->refused[code == WIRE_FAILED_LIMIT ?
-			    REASON_LIMIT : REASON_DENIED]++;
+				REASON_LIMIT :
+				REASON_DENIED]++;
 		log_warning("%s: refused a session for tunnel %s: %s",
 		    peer_name(peer), open->tunnel, why);
 		exit_refuse(tunnels, peer, channel, code, why);

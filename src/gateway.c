@@ -79,7 +79,7 @@ gateway_fullest(struct gateway *gateway)
 	struct gateway_source *source, *fullest = gateway->sources;
 
 	for (source = gateway->sources; source != NULL;
-	    source = source->hh.next)
+	     source = source->hh.next)
 		if (source->n > fullest->n)
 			fullest = source;
 	return fullest;
@@ -100,7 +100,8 @@ gateway_make_room(struct gateway *gateway, const struct addr_source *key)
 		gateway_evict(gateway, gateway_fullest(gateway));
 	if (full && !gateway->full)
 		log_warning("gateway: all %d handshake places are taken; the "
-		    "oldest silent ones go", gateway->max);
+			    "oldest silent ones go",
+		    gateway->max);
 	gateway->full = full;
 }
 
@@ -165,7 +166,7 @@ gateway_new(const struct gateway_params *params,
 
 	if (gateway == NULL ||
 	    (gateway->listeners = calloc(conf->n_listen + 1,
-	    sizeof(struct net_listener *))) == NULL) {
+		 sizeof(struct net_listener *))) == NULL) {
 		free(gateway);
 		error("gateway: out of memory", arg);
 		return NULL;

@@ -202,11 +202,10 @@ handshake_on_message(struct handshake *hs, const struct wire_message *msg)
 	else if (hs->state == HANDSHAKE_HELLO && !tls &&
 	    msg->type == WIRE_CHALLENGE)
 		handshake_on_challenge(hs, &msg->challenge);
-	else if (msg->type == WIRE_WELCOME && hs->state ==
-	    (tls ? HANDSHAKE_HELLO : HANDSHAKE_PROOF))
+	else if (msg->type == WIRE_WELCOME &&
+	    hs->state == (tls ? HANDSHAKE_HELLO : HANDSHAKE_PROOF))
 		handshake_on_welcome(hs, &msg->welcome);
-	else if (hs->state == HANDSHAKE_ATTACHING &&
-	    msg->type == WIRE_ATTACHED)
+	else if (hs->state == HANDSHAKE_ATTACHING && msg->type == WIRE_ATTACHED)
 		handshake_on_attached(hs, &msg->attached, &hs->outcome.key);
 	else
 		handshake_fail(hs, "the gateway does not keep to the protocol");
@@ -231,7 +230,8 @@ handshake_read(struct handshake *hs)
 	else if (hs->state == HANDSHAKE_HELLO && hs->ssl != NULL)
 		/* In TLS 1.3 the client is done before the gateway has judged
 		 * it, so that a refusal may look like a connection lost. */
-		handshake_fail(hs, "the gateway closed the connection after "
+		handshake_fail(hs,
+		    "the gateway closed the connection after "
 		    "the TLS handshake");
 	else
 		handshake_fail(hs, "the gateway closed the connection");
@@ -301,8 +301,8 @@ handshake_dialled(const struct dial_outcome *dialled, void *arg)
 	}
 	stream = stream_new_tls(dialled->fd, hs->ssl);
 	hs->framing = framing_new(stream);
-	if (hs->framing == NULL || stream_watch(stream, hs->params.loop,
-	    handshake_ready, hs) != 0) {
+	if (hs->framing == NULL ||
+	    stream_watch(stream, hs->params.loop, handshake_ready, hs) != 0) {
 		hs->ssl = NULL;
 		handshake_fail(hs, "out of memory");
 		return;
@@ -347,7 +347,8 @@ handshake_start_link(const struct handshake_params *params,
 		return NULL;
 	hs->hello.version_min = hs->hello.version_max = WIRE_VERSION;
 	hs->hello.security = peer->security == CONFIG_SECURITY_TLS ?
-	    WIRE_SECURITY_TLS : WIRE_SECURITY_PLAIN;
+	    WIRE_SECURITY_TLS :
+	    WIRE_SECURITY_PLAIN;
 	snprintf(hs->hello.name, sizeof hs->hello.name, "%s", peer->as);
 	auth_random(hs->hello.nonce, sizeof hs->hello.nonce);
 	memcpy(hs->hello.instance, instance, sizeof hs->hello.instance);

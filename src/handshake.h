@@ -25,10 +25,10 @@ enum handshake_status {
 
 struct handshake_outcome {
 	enum handshake_status status;
-	char error[200];	 /* unless OK; strangers' text is escaped */
-	struct framing *framing; /* OK: the callee's */
+	char error[200];	  /* unless OK; strangers' text is escaped */
+	struct framing *framing;  /* OK: the callee's */
 	struct addr_sock address; /* of the gateway, once connected */
-	char name[NAME_SIZE];	 /* a link: what the gateway calls itself */
+	char name[NAME_SIZE];	  /* a link: what the gateway calls itself */
 	uint8_t link_id[WIRE_LINK_ID_SIZE]; /* a link */
 	struct auth_key key;		    /* a link */
 };

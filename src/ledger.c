@@ -281,28 +281,29 @@ ledger_place_row(struct ledger *ledger, const struct ledger_key *key)
 	return row;
 }
 
-/* Exactly one of session and link is given. */
+/* Exactly one of session and link is given, and key is its key. */
 static void
-ledger_put(struct ledger *ledger, const struct ledger_session *session,
-    const struct ledger_link *link)
+ledger_put(struct ledger *ledger, const struct ledger_key *key,
+    const struct ledger_session *session, const struct ledger_link *link)
 {
-	struct ledger_key key = { LEDGER_SESSION, 0 };
+	int64_t ended = 0;
 	struct ledger_row *row;
 	size_t before;
 
-	if (session == NULL)
-		key.kind = LEDGER_LINK;
-	key.id = session != NULL ? session->id : link->id;
+	if (session != NULL)
+		ended = session->closed_us;
+	else if (link != NULL)
+		ended = link->down_us;
 	pthread_mutex_lock(&ledger->lock);
 	before = ledger->queued;
-	row = ledger_place_row(ledger, &key);
+	row = ledger_place_row(ledger, key);
 	if (row == NULL) {
-		if ((session != NULL ? session->closed_us : link->down_us) != 0)
+		if (ended != 0)
 			ledger->lost++;
 	} else {
 		if (session != NULL)
 			row->session = *session;
-		else
+		else if (link != NULL)
 			row->link = *link;
 		ledger->puts++;
 		ledger->last_put = ledger_now();
@@ -317,13 +318,17 @@ ledger_put(struct ledger *ledger, const struct ledger_session *session,
 void
 ledger_put_session(struct ledger *ledger, const struct ledger_session *session)
 {
-	ledger_put(ledger, session, NULL);
+	struct ledger_key key = { LEDGER_SESSION, session->id };
+
+	ledger_put(ledger, &key, session, NULL);
 }
 
 void
 ledger_put_link(struct ledger *ledger, const struct ledger_link *link)
 {
-	ledger_put(ledger, NULL, link);
+	struct ledger_key key = { LEDGER_LINK, link->id };
+
+	ledger_put(ledger, &key, NULL, link);
 }
 
 uint64_t

@@ -32,17 +32,17 @@ const char *ledger_end_name(enum ledger_end end); /* "entry", ... */
 
 /* Everything known of a session; a row is always handed over whole. */
 struct ledger_session {
-	int64_t id;			/* from ledger_take_id */
-	uint8_t uid[WIRE_UID_SIZE];	/* the same at both ends */
+	int64_t id;		    /* from ledger_take_id */
+	uint8_t uid[WIRE_UID_SIZE]; /* the same at both ends */
 	char tunnel[NAME_SIZE];
-	char peer[NAME_SIZE];		/* "" for a local tunnel */
-	char type[8];			/* "tcp" */
+	char peer[NAME_SIZE]; /* "" for a local tunnel */
+	char type[8];	      /* "tcp" */
 	enum ledger_end end;
-	char source[ADDR_TEXT_SIZE];	/* the user */
-	char target[ADDR_TEXT_SIZE];	/* the service, "" where unknown */
-	int64_t opened_us;		/* microseconds since the epoch */
-	int64_t closed_us;		/* 0 while open */
-	uint64_t up_bytes;		/* user to service */
+	char source[ADDR_TEXT_SIZE]; /* the user */
+	char target[ADDR_TEXT_SIZE]; /* the service, "" where unknown */
+	int64_t opened_us;	     /* microseconds since the epoch */
+	int64_t closed_us;	     /* 0 while open */
+	uint64_t up_bytes;	     /* user to service */
 	uint64_t down_bytes;
 	enum reason reason;		/* REASON_NONE while open */
 	char closed_by[LEDGER_BY_SIZE]; /* "user", "service", "peer",
@@ -110,12 +110,12 @@ void ledger_put_session(struct ledger *ledger,
 void ledger_put_link(struct ledger *ledger, const struct ledger_link *link);
 
 struct ledger_status {
-	char state[12]; /* "ok", "starting", "retrying", "failed" */
+	char state[12];	 /* "ok", "starting", "retrying", "failed" */
 	char error[160]; /* the last error, "" when ok */
 	char path[ADDR_HOST_SIZE * 4];
 	size_t queued;
-	uint64_t written; /* rows committed by this run */
-	uint64_t lost;	  /* rows lost by this run */
+	uint64_t written;     /* rows committed by this run */
+	uint64_t lost;	      /* rows lost by this run */
 	int64_t set_aside_us; /* when a damaged file was last set aside, or 0 */
 };
 void ledger_get_status(struct ledger *ledger, struct ledger_status *out);
@@ -129,13 +129,13 @@ struct ledger_query {
 	int64_t id;	    /* one session */
 	const char *tunnel; /* all strings are copied */
 	const char *peer;
-	const char *source; /* the host part, without port */
-	const char *reason; /* as reason_name */
+	const char *source;	    /* the host part, without port */
+	const char *reason;	    /* as reason_name */
 	int64_t since_us, until_us; /* opened_us in [since, until) */
 	bool closed_only;
-	bool links;	  /* links instead of sessions */
-	unsigned limit;	  /* at most 100,000; 0 means 100 */
-	double deadline;  /* seconds; 0 means 10 */
+	bool links;	 /* links instead of sessions */
+	unsigned limit;	 /* at most 100,000; 0 means 100 */
+	double deadline; /* seconds; 0 means 10 */
 };
 
 /*

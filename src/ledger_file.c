@@ -25,8 +25,10 @@
 static int
 file_lock_byte(int fd, int64_t byte, short type)
 {
-	struct flock lock = { .l_type = type, .l_whence = SEEK_SET,
-		.l_start = byte, .l_len = 1 };
+	struct flock lock = { .l_type = type,
+		.l_whence = SEEK_SET,
+		.l_start = byte,
+		.l_len = 1 };
 
 	return fcntl(fd, F_OFD_SETLK, &lock);
 }
@@ -47,8 +49,10 @@ ledger_file_unlock_run(struct ledger_file *file, int64_t run)
 bool
 ledger_file_run_lives(const struct ledger_file *file, int64_t run)
 {
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET,
-		.l_start = run, .l_len = 1 };
+	struct flock lock = { .l_type = F_WRLCK,
+		.l_whence = SEEK_SET,
+		.l_start = run,
+		.l_len = 1 };
 
 	/* In doubt it lives: its sessions can be closed another day. */
 	return fcntl(file->lock_fd, F_OFD_GETLK, &lock) == -1 ||

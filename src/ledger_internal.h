@@ -35,11 +35,11 @@
 
 #include "ledger.h"
 
-#define LEDGER_BATCH 5000	 /* rows in one transaction */
-#define LEDGER_DELAY 0.05	 /* seconds a row waits for company */
-#define LEDGER_RETRY 1.0	 /* seconds between attempts */
-#define LEDGER_STOP_TIME 1.0	 /* seconds ledger_free waits for the disk */
-#define LEDGER_ID_BLOCK 1000	 /* ids reserved at a time, to begin with */
+#define LEDGER_BATCH 5000    /* rows in one transaction */
+#define LEDGER_DELAY 0.05    /* seconds a row waits for company */
+#define LEDGER_RETRY 1.0     /* seconds between attempts */
+#define LEDGER_STOP_TIME 1.0 /* seconds ledger_free waits for the disk */
+#define LEDGER_ID_BLOCK 1000 /* ids reserved at a time, to begin with */
 #define LEDGER_ID_BLOCK_MAX 65536
 #define LEDGER_ID_ODD (INT64_C(1) << 52) /* ids without a block start here */
 #define LEDGER_QUERIES 64
@@ -138,7 +138,7 @@ struct ledger_request {
 
 	struct ledger_session *sessions;
 	struct ledger_link *links;
-	size_t n, room; /* of the one or the other */
+	size_t n, room;		       /* of the one or the other */
 	char error[LEDGER_ERROR_SIZE]; /* "": none */
 };
 
@@ -158,8 +158,8 @@ struct ledger {
 	struct loop_watch *done_watch;
 
 	struct ledger_file file; /* the writer's */
-	atomic_bool stopping; /* as stop, for where no lock is held */
-	atomic_bool aborted;  /* time is up: drop everything, end */
+	atomic_bool stopping;	 /* as stop, for where no lock is held */
+	atomic_bool aborted;	 /* time is up: drop everything, end */
 
 	/* All below is guarded by lock. */
 	pthread_mutex_t lock;
@@ -257,9 +257,9 @@ int ledger_put_link_row(struct ledger_file *file,
     const struct ledger_link *link);
 int ledger_put_seen(struct ledger_file *file);
 /* What the functions below read; more of WHERE may follow. */
-#define LEDGER_READ_SESSIONS \
+#define LEDGER_READ_SESSIONS                                                  \
 	"SELECT id, uid, tunnel, peer, type, end, source, target, opened_at," \
-	" closed_at, up_bytes, down_bytes, close_reason, closed_by" \
+	" closed_at, up_bytes, down_bytes, close_reason, closed_by"           \
 	" FROM sessions WHERE 1"
 #define LEDGER_READ_LINKS \
 	"SELECT id, peer, address, up_at, down_at, reason FROM links WHERE 1"

@@ -166,8 +166,8 @@ ledger_query_init(struct ledger *ledger)
 {
 	TAILQ_INIT(&ledger->waiting);
 	TAILQ_INIT(&ledger->done);
-	ledger->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK |
-	    EFD_SEMAPHORE);
+	ledger->done_fd = eventfd(0,
+	    EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
 	if (ledger->done_fd == -1)
 		return -1;
 	ledger->done_watch = loop_watch_new(ledger->loop, ledger->done_fd, true,

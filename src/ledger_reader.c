@@ -83,8 +83,8 @@ reader_open(struct reader *reader)
 	int moved = 0, rc;
 
 	if (reader->db != NULL) {
-		sqlite3_file_control(reader->db, "main",
-		    SQLITE_FCNTL_HAS_MOVED, &moved);
+		sqlite3_file_control(reader->db, "main", SQLITE_FCNTL_HAS_MOVED,
+		    &moved);
 		if (!moved)
 			return SQLITE_OK;
 		reader_close(reader);
@@ -133,7 +133,8 @@ request_best(const struct ledger_request *request)
 		return LEDGER_TEXT_PEER;
 	if (has[LEDGER_TEXT_SOURCE])
 		return LEDGER_TEXT_SOURCE;
-	if (has[LEDGER_TEXT_REASON] && strcmp(request->text[LEDGER_TEXT_REASON],
+	if (has[LEDGER_TEXT_REASON] &&
+	    strcmp(request->text[LEDGER_TEXT_REASON],
 		reason_name(REASON_CLOSED)) != 0)
 		return LEDGER_TEXT_REASON;
 	if (has[LEDGER_TEXT_TUNNEL])
@@ -167,8 +168,8 @@ request_sql(const struct ledger_request *request, char sql[SQL_SIZE])
 	int best = request_best(request);
 
 	sql[0] = '\0';
-	sql_add(sql, "%s", query->links ? LEDGER_READ_LINKS :
-					  LEDGER_READ_SESSIONS);
+	sql_add(sql, "%s",
+	    query->links ? LEDGER_READ_LINKS : LEDGER_READ_SESSIONS);
 	if (query->id != 0)
 		sql_add(sql, " AND id = ?1");
 	for (int i = 0; i < LEDGER_TEXTS; i++)

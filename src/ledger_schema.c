@@ -182,7 +182,8 @@ schema_lose_runs(struct ledger_file *file, int *n_lost)
 	for (*n_lost = 0;;) {
 		args[0] = run;
 		args[1] = file->run;
-		rc = ledger_sql(file->db, "SELECT min(id) FROM runs"
+		rc = ledger_sql(file->db,
+		    "SELECT min(id) FROM runs"
 		    " WHERE ended_at IS NULL AND id > ?1 AND id != ?2",
 		    args, 2, &run);
 		if (rc != SQLITE_OK || run == 0)
@@ -201,7 +202,7 @@ schema_log_lost(const struct ledger *ledger, int n_lost)
 {
 	if (n_lost > 0)
 		log_notice("ledger: %s: runs that died without a word: %d; "
-		    "what they left open is closed as daemon_lost",
+			   "what they left open is closed as daemon_lost",
 		    ledger->path, n_lost);
 }
 
@@ -212,9 +213,10 @@ schema_insert_run(struct ledger *ledger)
 	sqlite3_stmt *stmt;
 	int rc;
 
-	rc = sqlite3_prepare_v2(file->db, "INSERT INTO runs (daemon, version,"
-	    " pid, started_at, seen_at) VALUES (?1, ?2, ?3, ?4, ?4)", -1, &stmt,
-	    NULL);
+	rc = sqlite3_prepare_v2(file->db,
+	    "INSERT INTO runs (daemon, version,"
+	    " pid, started_at, seen_at) VALUES (?1, ?2, ?3, ?4, ?4)",
+	    -1, &stmt, NULL);
 	if (rc != SQLITE_OK)
 		return rc;
 	file->started_us = loop_wall_us();
@@ -261,9 +263,11 @@ schema_raise_ids(sqlite3 *db, int64_t known)
 {
 	int64_t args[2] = { known, LEDGER_ID_ODD };
 
-	return ledger_sql(db, "UPDATE meta SET value = max(value, ?1,"
+	return ledger_sql(db,
+	    "UPDATE meta SET value = max(value, ?1,"
 	    " 1 + coalesce((SELECT max(id) FROM sessions WHERE id < ?2), 0))"
-	    " WHERE name = 'next_id'", args, 2, NULL);
+	    " WHERE name = 'next_id'",
+	    args, 2, NULL);
 }
 
 int
@@ -276,14 +280,16 @@ ledger_schema_claim(struct ledger *ledger)
 
 	pthread_mutex_lock(&ledger->lock);
 	known = ledger->ids.spare_end > ledger->ids.end ?
-	    ledger->ids.spare_end : ledger->ids.end;
+	    ledger->ids.spare_end :
+	    ledger->ids.end;
 	pthread_mutex_unlock(&ledger->lock);
 
 	rc = ledger_file_begin(file);
 	if (rc != SQLITE_OK)
 		return rc;
 	if (before != 0)
-		rc = ledger_sql(file->db, "SELECT count(*) FROM runs"
+		rc = ledger_sql(file->db,
+		    "SELECT count(*) FROM runs"
 		    " WHERE id = ?1 AND started_at = ?2 AND ended_at IS NULL",
 		    args, 2, &same);
 	if (rc == SQLITE_OK && same == 0)
@@ -332,11 +338,15 @@ ledger_schema_reserve(struct ledger_file *file, int64_t n, int64_t *first)
 	rc = ledger_file_begin(file);
 	if (rc != SQLITE_OK)
 		return rc;
-	rc = ledger_sql(file->db, "SELECT value FROM meta"
-	    " WHERE name = 'next_id'", NULL, 0, first);
+	rc = ledger_sql(file->db,
+	    "SELECT value FROM meta"
+	    " WHERE name = 'next_id'",
+	    NULL, 0, first);
 	if (rc == SQLITE_OK)
-		rc = ledger_sql(file->db, "UPDATE meta SET value = value + ?1"
-		    " WHERE name = 'next_id'", &n, 1, NULL);
+		rc = ledger_sql(file->db,
+		    "UPDATE meta SET value = value + ?1"
+		    " WHERE name = 'next_id'",
+		    &n, 1, NULL);
 	return ledger_file_finish(file, ledger_file_fail(file, rc));
 }
 
@@ -364,8 +374,10 @@ ledger_schema_end(struct ledger_file *file, int64_t unused, int64_t end)
 		rc = ledger_sql(file->db, steps[i], args, 2, NULL);
 	/* Only if nobody reserved ids after ours. */
 	if (rc == SQLITE_OK && unused < end)
-		rc = ledger_sql(file->db, "UPDATE meta SET value = ?1"
-		    " WHERE name = 'next_id' AND value = ?2", ids, 2, NULL);
+		rc = ledger_sql(file->db,
+		    "UPDATE meta SET value = ?1"
+		    " WHERE name = 'next_id' AND value = ?2",
+		    ids, 2, NULL);
 	return ledger_file_finish(file, ledger_file_fail(file, rc));
 }
 
@@ -373,13 +385,13 @@ ledger_schema_end(struct ledger_file *file, int64_t unused, int64_t end)
 static const char trim_sessions[] =
     "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions"
     " WHERE opened_at < ?1 AND closed_at < ?1 ORDER BY opened_at LIMIT ?2)";
-static const char trim_links[] =
-    "DELETE FROM links WHERE (run, id) IN (SELECT run, id FROM links"
-    " WHERE up_at < ?1 AND down_at < ?1 ORDER BY up_at LIMIT ?2)";
-static const char trim_runs[] =
-    "DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE ended_at < ?1"
-    " AND NOT EXISTS (SELECT 1 FROM sessions WHERE run = runs.id)"
-    " AND NOT EXISTS (SELECT 1 FROM links WHERE run = runs.id) LIMIT ?2)";
+static const char trim_links
+    [] = "DELETE FROM links WHERE (run, id) IN (SELECT run, id FROM links"
+	 " WHERE up_at < ?1 AND down_at < ?1 ORDER BY up_at LIMIT ?2)";
+static const char trim_runs
+    [] = "DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE ended_at < ?1"
+	 " AND NOT EXISTS (SELECT 1 FROM sessions WHERE run = runs.id)"
+	 " AND NOT EXISTS (SELECT 1 FROM links WHERE run = runs.id) LIMIT ?2)";
 
 /* By age, then by number; `count` says how many rows there are. */
 static const struct trim_phase {

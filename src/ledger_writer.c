@@ -7,9 +7,9 @@
 #include "ledger_internal.h"
 #include "log.h"
 
-#define SEEN_INTERVAL 5.0  /* a sign of life, while sessions come and go */
-#define SEEN_IDLE 60.0	   /* and while nothing happens at all */
-#define SEEN_FIRST 1.0	   /* a run that we follow may just be dying */
+#define SEEN_INTERVAL 5.0 /* a sign of life, while sessions come and go */
+#define SEEN_IDLE 60.0	  /* and while nothing happens at all */
+#define SEEN_FIRST 1.0	  /* a run that we follow may just be dying */
 #define TRIM_INTERVAL 600.0
 #define TRIM_PAUSE 0.02	   /* between its steps: others use the disk too */
 #define RETRY_BUSY 0.05	   /* another writes, or ledger_free waits */
@@ -21,11 +21,11 @@
 struct writer {
 	struct ledger *ledger;
 	struct ledger_file *file;
-	bool failing;	 /* nothing before retry_at */
+	bool failing; /* nothing before retry_at */
 	double retry_at;
-	double busy_since; /* 0: the last round did not find it busy */
+	double busy_since;	 /* 0: the last round did not find it busy */
 	double seen_at, trim_at; /* when each is due next */
-	uint64_t lost_said; /* lost rows that the log knows of */
+	uint64_t lost_said;	 /* lost rows that the log knows of */
 };
 
 /* One row. A row that SQLite will never take must not block the others. */
@@ -68,7 +68,8 @@ writer_write_some(struct writer *writer, struct ledger_row_list *rows)
 	TAILQ_FOREACH(row, rows, entry) {
 		if (n == LEDGER_BATCH)
 			break;
-		rc = atomic_load(&ledger->aborted) ? SQLITE_INTERRUPT :
+		rc = atomic_load(&ledger->aborted) ?
+		    SQLITE_INTERRUPT :
 		    writer_put_row(writer, row, &lost);
 		if (rc != SQLITE_OK)
 			break;
@@ -251,10 +252,12 @@ writer_set_state(struct writer *writer, enum ledger_state state,
 
 	if (state == LEDGER_FAILED && before != state)
 		log_error("ledger: %s: %s; it is left alone, sessions are "
-		    "not recorded", ledger->path, error);
+			  "not recorded",
+		    ledger->path, error);
 	else if (state == LEDGER_RETRYING && before != state)
 		log_warning("ledger: %s: %s; rows wait in memory, trying again "
-		    "every second", ledger->path, error);
+			    "every second",
+		    ledger->path, error);
 	else if (state == LEDGER_OK && before > LEDGER_OK)
 		log_notice("ledger: %s: writing again", ledger->path);
 	/* The first loss of an outage, and their number at its end. */
@@ -308,8 +311,9 @@ writer_failed(struct writer *writer, int rc)
 		writer->busy_since = now;
 	patient = busy && now < writer->busy_since + BUSY_PATIENCE;
 	if (!patient)
-		writer_set_state(writer, rc == LEDGER_REFUSED ? LEDGER_FAILED :
-		    LEDGER_RETRYING, writer->file->error);
+		writer_set_state(writer,
+		    rc == LEDGER_REFUSED ? LEDGER_FAILED : LEDGER_RETRYING,
+		    writer->file->error);
 
 	pthread_mutex_lock(&ledger->lock);
 	if (rc == LEDGER_REFUSED)

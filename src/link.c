@@ -18,9 +18,9 @@ struct link {
 	const char *dead;	 /* why, once it is */
 	double last_heard;
 	double last_ping;
-	uint64_t token;	    /* of the last ping */
-	double rtt_ms;	    /* < 0: not known */
-	bool *freed;	    /* set by link_free during a callback */
+	uint64_t token; /* of the last ping */
+	double rtt_ms;	/* < 0: not known */
+	bool *freed;	/* set by link_free during a callback */
 };
 
 static void
@@ -76,7 +76,8 @@ link_on_pong(struct link *link, const struct wire_ping *pong)
 	/* An answer to an older ping says that it lives, not how fast. */
 	if (pong->token == link->token) {
 		sample = (loop_now(link->loop) - link->last_ping) * 1000;
-		link->rtt_ms = link->rtt_ms < 0 ? sample :
+		link->rtt_ms = link->rtt_ms < 0 ?
+		    sample :
 		    link->rtt_ms * 0.875 + sample * 0.125;
 	}
 	if (link->handler->alive != NULL)
@@ -182,8 +183,9 @@ link_new(const struct link_params *params)
 	link->rtt_ms = -1;
 	loop_task_init(&link->again, link_again, link);
 	link->beat = loop_timer_new(link->loop, link_beat, link);
-	if (link->beat == NULL || stream_watch(framing_stream(link->framing),
-	    link->loop, link_ready, link) != 0) {
+	if (link->beat == NULL ||
+	    stream_watch(framing_stream(link->framing), link->loop, link_ready,
+		link) != 0) {
 		link_free(link);
 		return NULL;
 	}

@@ -320,7 +320,9 @@ loop_watch_new(struct loop *loop, int fd, bool read, bool write,
 
 	if (watch == NULL)
 		return NULL;
-	*watch = (struct loop_watch){ .loop = loop, .fd = fd, .fn = fn,
+	*watch = (struct loop_watch){ .loop = loop,
+		.fd = fd,
+		.fn = fn,
 		.arg = arg };
 	watch->event = event_new(loop->base, fd, loop_watch_events(read, write),
 	    loop_watch_fire, watch);

@@ -104,8 +104,8 @@ main_print_errors(const struct config_errors *errors)
 		const struct config_error *error = &errors->list[i];
 
 		if (error->line > 0)
-			fprintf(stderr, "%s:%d: %s\n", error->file,
-			    error->line, error->message);
+			fprintf(stderr, "%s:%d: %s\n", error->file, error->line,
+			    error->message);
 		else
 			fprintf(stderr, "%s: %s\n", error->file,
 			    error->message);
@@ -151,8 +151,9 @@ main(int argc, char **argv)
 		return 0;
 	}
 	log_open(arguments.foreground ? LOG_TARGET_STDERR :
-	    start.config->daemon.log, arguments.verbose ? LOG_LEVEL_DEBUG :
-	    start.config->daemon.log_level);
+					start.config->daemon.log,
+	    arguments.verbose ? LOG_LEVEL_DEBUG :
+				start.config->daemon.log_level);
 	main_raise_limits();
 	daemon = daemon_new(&start);
 	if (daemon == NULL)

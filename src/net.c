@@ -68,8 +68,7 @@ net_descriptors_max(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 ||
-	    limit.rlim_cur > INT_MAX)
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > INT_MAX)
 		return INT_MAX;
 	return (int)limit.rlim_cur;
 }
@@ -218,7 +217,8 @@ net_listen(struct loop *loop, const struct addr *addr, char *error,
 	}
 	listener->loop = loop;
 	if (addr_to_sock(addr, &listener->address) != 0) {
-		snprintf(error, error_size, "listen %s: not an address of "
+		snprintf(error, error_size,
+		    "listen %s: not an address of "
 		    "this machine but a name",
 		    addr_format(addr, text, sizeof text));
 		free(listener);
@@ -275,8 +275,7 @@ net_listener_free(struct net_listener *listener)
 }
 
 void
-net_listener_address(const struct net_listener *listener,
-    struct addr_sock *out)
+net_listener_address(const struct net_listener *listener, struct addr_sock *out)
 {
 	*out = listener->address;
 }

@@ -28,8 +28,8 @@ struct peer_handler {
 	void (*session_open)(struct peer *peer, struct channel *channel,
 	    const struct wire_open *open, void *arg);
 	/* The other end killed a session. */
-	void (*session_close)(struct peer *peer,
-	    const struct wire_close *close, void *arg);
+	void (*session_close)(struct peer *peer, const struct wire_close *close,
+	    void *arg);
 };
 
 /* What all peers of a daemon share. */
@@ -97,8 +97,7 @@ struct peer_newcomer {
 
 /* Makes it the link, or waits for the old one to show life (2 s at most), or
  * sends REJECT: design, take-over. */
-void peer_accept_link(struct peer *peer,
-    const struct peer_newcomer *newcomer);
+void peer_accept_link(struct peer *peer, const struct peer_newcomer *newcomer);
 
 /* Whether the peer's link has this id. */
 bool peer_has_link(const struct peer *peer,
@@ -110,11 +109,11 @@ int peer_accept_channel(struct peer *peer, const struct wire_attach *attach,
 /* --- what is there to see ---------------------------------------------- */
 
 struct peer_status {
-	const char *state; /* "up", "waiting", "dialling", "down" */
-	int64_t since_us;  /* of the state */
+	const char *state;	      /* "up", "waiting", "dialling", "down" */
+	int64_t since_us;	      /* of the state */
 	char address[ADDR_TEXT_SIZE]; /* "" if not up */
-	double rtt_ms;	   /* < 0: not known */
-	const char *error; /* "" if none */
+	double rtt_ms;		      /* < 0: not known */
+	const char *error;	      /* "" if none */
 	int64_t error_us;
 	int64_t next_try_us; /* 0: none */
 	uint64_t ups;	     /* how many times the link came up */

@@ -31,8 +31,7 @@ peers_new(const struct peer_context *context, const struct config *config)
 		goto fail;
 	for (i = 0; i < config->n_peers; i++) {
 		entry = &peers->entries[i];
-		entry->peer = peer_new(context, &config->peers[i],
-		    (uint32_t)i);
+		entry->peer = peer_new(context, &config->peers[i], (uint32_t)i);
 		if (entry->peer == NULL)
 			goto fail;
 		peers->n++;

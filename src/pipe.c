@@ -65,8 +65,9 @@ pipe_take(struct pipe_pool *pool)
 		pool->n_idle--;
 		return pipe;
 	}
-	if (pool->n == PIPE_MAX || (pool->refused_at != 0 &&
-	    pipe_now() - pool->refused_at < PIPE_RETRY))
+	if (pool->n == PIPE_MAX ||
+	    (pool->refused_at != 0 &&
+		pipe_now() - pool->refused_at < PIPE_RETRY))
 		return NULL;
 	pool->refused_at = 0;
 	pipe = malloc(sizeof *pipe);

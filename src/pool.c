@@ -27,7 +27,7 @@ struct pool {
 	unsigned attaching_ours, attaching_theirs;
 	struct auth_serials serials; /* accepting side: those seen */
 	uint64_t serial;	     /* dialler: the last one used */
-	uint64_t asked;	  /* accepting side: the last WANT */
+	uint64_t asked;		     /* accepting side: the last WANT */
 	uint64_t arrived; /* accepting side: channels of ours so far */
 	uint64_t wanted;  /* dialler: the other end's last WANT */
 	uint64_t served;  /* dialler: attached for the other end so far */
@@ -60,7 +60,7 @@ pool_entry_remove(struct pool_entry *entry)
 	if (channel == NULL) {
 		TAILQ_REMOVE(&pool->attaching, entry, entry);
 		*(entry->ours ? &pool->attaching_ours :
-		    &pool->attaching_theirs) -= 1;
+				&pool->attaching_theirs) -= 1;
 	} else if (entry->ours) {
 		TAILQ_REMOVE(&pool->ours, entry, entry);
 		pool->n_ours--;
@@ -136,11 +136,11 @@ pool_attached(const struct handshake_outcome *outcome, void *arg)
 	if (channel == NULL) {
 		log_info("%s: channel: %s", peer->name,
 		    outcome->status == HANDSHAKE_OK ? "out of memory" :
-		    outcome->error);
+						      outcome->error);
 		pool_entry_remove(entry);
 		pool->retry = pool->retry < POOL_RETRY_MIN ? POOL_RETRY_MIN :
-		    pool->retry * 2 > POOL_RETRY_MAX ? POOL_RETRY_MAX :
-		    pool->retry * 2;
+		    pool->retry * 2 > POOL_RETRY_MAX	   ? POOL_RETRY_MAX :
+							     pool->retry * 2;
 		loop_timer_set(pool->retry_timer, pool->retry);
 		return;
 	}
@@ -201,7 +201,7 @@ pool_fill_dialler(struct pool *pool, unsigned need)
 	for (;;) {
 		if (pool_total(pool) >= max ||
 		    pool->attaching_ours + pool->attaching_theirs >=
-		    POOL_DIALS_MAX)
+			POOL_DIALS_MAX)
 			return;
 		ours = pool->n_ours + pool->attaching_ours < need;
 		theirs = pool->served + pool->attaching_theirs < pool->wanted;
@@ -263,7 +263,7 @@ pool_keep_alive(struct pool *pool, struct pool_list *list)
 	for (entry = TAILQ_FIRST(list); entry != NULL; entry = next) {
 		next = TAILQ_NEXT(entry, entry);
 		if (!channel_keep_alive(entry->channel,
-		    peer->heartbeat_interval, peer->heartbeat_timeout))
+			peer->heartbeat_interval, peer->heartbeat_timeout))
 			channel_free(pool_entry_remove(entry));
 	}
 }
@@ -302,8 +302,8 @@ pool_missed(struct pool *pool)
 	pool->last_miss = loop_now(pool->params.loop);
 	/* Without a pool by configuration there is none to grow. */
 	if (pool->params.peer->pool > 0 && pool->goal < POOL_BURST_MAX)
-		pool->goal = pool->goal * 2 < POOL_BURST_MAX ?
-		    pool->goal * 2 : POOL_BURST_MAX;
+		pool->goal = pool->goal * 2 < POOL_BURST_MAX ? pool->goal * 2 :
+							       POOL_BURST_MAX;
 }
 
 struct channel *
@@ -350,8 +350,8 @@ pool_accept(struct pool *pool, const struct wire_attach *attach,
 	if (pool_total(pool) >= (unsigned)peer->max_channels)
 		return -1;
 	*why = "out of memory";
-	if (auth_attached_mac(&pool->params.key, attach,
-	    answer.attached.mac) != 0)
+	if (auth_attached_mac(&pool->params.key, attach, answer.attached.mac) !=
+	    0)
 		return -1;
 	entry = calloc(1, sizeof *entry);
 	if (entry == NULL)

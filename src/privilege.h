@@ -17,8 +17,8 @@ struct privilege {
 
 /* Looks the user up. Being somebody else already is an error unless it is
  * that user. 0, or -1 with the reason in error. */
-int privilege_init(struct privilege *privilege, const char *user,
-    char *error, size_t error_size);
+int privilege_init(struct privilege *privilege, const char *user, char *error,
+    size_t error_size);
 
 /* Makes the last directory of path (0750, the user's) if it is missing. */
 void privilege_make_directory(const struct privilege *privilege,

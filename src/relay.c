@@ -33,7 +33,7 @@ struct relay_half {
 struct relay {
 	struct loop *loop;
 	struct pipe_pool *pipes;
-	struct stream *stream[2]; /* by enum ending_side */
+	struct stream *stream[2];  /* by enum ending_side */
 	struct relay_half half[2]; /* by the side it reads from */
 	struct ending ending;
 	struct loop_task again; /* a half's budget ran out */
@@ -68,8 +68,7 @@ relay_drop_buffers(struct relay_half *half)
 
 /* Records an ending; RELAY_STOP if this half has nothing more to do. */
 static enum relay_step
-relay_ended(struct relay *relay, enum ending_side side,
-    enum ending_event event)
+relay_ended(struct relay *relay, enum ending_side side, enum ending_event event)
 {
 	switch (ending_step(&relay->ending, side, event)) {
 	case ENDING_ABORT:
@@ -266,7 +265,7 @@ relay_step(struct relay_half *half)
 	if (!half->readable)
 		return RELAY_WAIT;
 	return relay_wants_splice(half) ? relay_fill_pipe(half) :
-	    relay_copy(half);
+					  relay_copy(half);
 }
 
 /* Moves what can be moved. True: the budget ran out before the bytes did. */
@@ -401,8 +400,9 @@ relay_new(const struct relay_params *params)
 		loop_timer_set(relay->idle, relay->idle_timeout);
 	}
 	if (stream_watch(params->outside, relay->loop, relay_outside_ready,
-	    relay) != 0 || stream_watch(params->channel, relay->loop,
-	    relay_channel_ready, relay) != 0)
+		relay) != 0 ||
+	    stream_watch(params->channel, relay->loop, relay_channel_ready,
+		relay) != 0)
 		goto fail;
 	return relay;
 fail:

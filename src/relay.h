@@ -64,7 +64,7 @@ struct relay_counters {
 	uint64_t from_outside; /* bytes read from the outside socket, early ones
 				  not counted */
 	uint64_t to_outside;   /* bytes it took */
-	double last; /* loop_now() of the last byte */
+	double last;	       /* loop_now() of the last byte */
 };
 void relay_get_counters(const struct relay *relay, struct relay_counters *out);
 

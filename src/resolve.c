@@ -39,8 +39,8 @@ struct resolve_pool {
 	struct resolve_list finished;
 	unsigned waiting; /* in queue */
 	unsigned threads;
-	unsigned idle;	  /* threads with nothing to do */
-	bool posted;	  /* a delivery is on its way to the loop */
+	unsigned idle; /* threads with nothing to do */
+	bool posted;   /* a delivery is on its way to the loop */
 	bool closing;
 };
 
@@ -135,7 +135,7 @@ resolve_thread(void *arg)
 		TAILQ_INSERT_TAIL(&pool->finished, request, entry);
 		if (!pool->closing && !pool->posted)
 			pool->posted = loop_post(pool->loop, resolve_deliver,
-			    pool) == 0;
+					   pool) == 0;
 	}
 	last = --pool->threads == 0;
 	pthread_mutex_unlock(&pool->lock);

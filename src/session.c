@@ -256,9 +256,10 @@ session_relay_done(enum reason reason, enum ending_side side, void *arg)
 {
 	struct session *session = arg;
 
-	session_close(session, reason, reason == REASON_IDLE_TIMEOUT ||
-	    reason == REASON_INTERNAL ? "daemon" :
-	    session_side_name(session, side, reason));
+	session_close(session, reason,
+	    reason == REASON_IDLE_TIMEOUT || reason == REASON_INTERNAL ?
+		"daemon" :
+		session_side_name(session, side, reason));
 }
 
 int

@@ -62,8 +62,7 @@ void session_set_state(struct session *session, enum session_state state);
  * what is still there. KILLED tells the other end. `by` is "user", "service",
  * "peer", "daemon" or an admin. The session is gone.
  */
-void session_close(struct session *session, enum reason reason,
-    const char *by);
+void session_close(struct session *session, enum reason reason, const char *by);
 
 /* Joins the outside to the given stream, and SESSION_OPEN. Takes `channel`
  * and the early bytes of both; on failure the session is closed. */

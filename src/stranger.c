@@ -27,7 +27,7 @@ struct stranger {
 	struct loop_watch *watch; /* for the first byte */
 	struct loop_timer *deadline;
 	struct framing *framing;
-	SSL *ssl; /* owned by the stream in framing; NULL: plain */
+	SSL *ssl;	   /* owned by the stream in framing; NULL: plain */
 	struct peer *peer; /* plain, after HELLO; NULL: unknown name */
 	struct wire_hello hello;
 	struct wire_challenge challenge;
@@ -165,11 +165,12 @@ stranger_on_hello_tls(struct stranger *stranger)
 
 	if (strcmp(hello->name, tls_identity(stranger->ssl)) != 0 ||
 	    hello->security != WIRE_SECURITY_TLS)
-		stranger_refuse(stranger, "HELLO does not match the identity "
+		stranger_refuse(stranger,
+		    "HELLO does not match the identity "
 		    "proven by TLS");
 	else if (!stranger_may_arrive(peer, CONFIG_SECURITY_TLS))
-		stranger_refuse(stranger, stranger_why_unknown(stranger,
-		    hello->name));
+		stranger_refuse(stranger,
+		    stranger_why_unknown(stranger, hello->name));
 	else if (!stranger_check_version(stranger, hello))
 		return;
 	else if (tls_link_key(stranger->ssl, &key) != 0)
@@ -199,9 +200,9 @@ stranger_on_hello_plain(struct stranger *stranger)
 	/* An unknown name is answered with a random MAC, which nobody can tell
 	 * from that of another secret. */
 	auth_random(challenge->mac, sizeof challenge->mac);
-	if (stranger->peer != NULL && auth_gateway_mac(
-	    &peer_conf(stranger->peer)->secret, hello, challenge,
-	    challenge->mac) != 0) {
+	if (stranger->peer != NULL &&
+	    auth_gateway_mac(&peer_conf(stranger->peer)->secret, hello,
+		challenge, challenge->mac) != 0) {
 		stranger_fail(stranger, hello->name, "OpenSSL failed");
 		return;
 	}
@@ -220,14 +221,14 @@ stranger_on_proof(struct stranger *stranger, const struct wire_proof *proof)
 	struct auth_key key;
 
 	if (peer == NULL) {
-		stranger_refuse(stranger, stranger_why_unknown(stranger,
-		    hello->name));
+		stranger_refuse(stranger,
+		    stranger_why_unknown(stranger, hello->name));
 	} else if (auth_dialler_mac(&peer_conf(peer)->secret, hello,
-	    &stranger->challenge, mac) != 0 ||
+		       &stranger->challenge, mac) != 0 ||
 	    !auth_equal(mac, proof->mac, sizeof mac)) {
 		stranger_refuse(stranger, "wrong secret");
 	} else if (auth_plain_link_key(&peer_conf(peer)->secret, hello,
-	    &stranger->challenge, &key) != 0) {
+		       &stranger->challenge, &key) != 0) {
 		stranger_fail(stranger, hello->name, "OpenSSL failed");
 	} else {
 		stranger_become_link(stranger, peer, &key);
@@ -244,8 +245,9 @@ stranger_on_attach(struct stranger *stranger, const struct wire_attach *attach)
 	const char *why = "ATTACH to a link that is not up";
 	const char *who = peer == NULL ? "" : peer_name(peer);
 
-	if (peer != NULL && !stranger_may_arrive(peer, tls ?
-	    CONFIG_SECURITY_TLS : CONFIG_SECURITY_PLAIN)) {
+	if (peer != NULL &&
+	    !stranger_may_arrive(peer,
+		tls ? CONFIG_SECURITY_TLS : CONFIG_SECURITY_PLAIN)) {
 		why = "ATTACH in another security mode than its link";
 		peer = NULL;
 	}
@@ -254,8 +256,8 @@ stranger_on_attach(struct stranger *stranger, const struct wire_attach *attach)
 		why = "ATTACH to the link of another peer";
 		peer = NULL;
 	}
-	if (peer != NULL && peer_accept_channel(peer, attach,
-	    stranger->framing, &why) == 0) {
+	if (peer != NULL &&
+	    peer_accept_channel(peer, attach, stranger->framing, &why) == 0) {
 		stranger->framing = NULL;
 		stranger_end(stranger);
 		return;
@@ -306,9 +308,9 @@ stranger_read(struct stranger *stranger)
 		if (stranger->state == STRANGER_PROOF)
 			stranger_fail(stranger, stranger->hello.name,
 			    stranger->peer != NULL ?
-			    "went away before its proof (a wrong secret?)" :
-			    stranger_why_unknown(stranger,
-			    stranger->hello.name));
+				"went away before its proof (a wrong secret?)" :
+				stranger_why_unknown(stranger,
+				    stranger->hello.name));
 		else
 			stranger_fail(stranger, "", "went away");
 	}
@@ -330,9 +332,10 @@ stranger_tls(struct stranger *stranger)
 	case TLS_FAILED:
 		name = tls_identity(stranger->ssl);
 		stranger->greeted = name[0] != '\0';
-		if (stranger->greeted && !stranger_may_arrive(
-		    peers_find(stranger->context->peers, name),
-		    CONFIG_SECURITY_TLS))
+		if (stranger->greeted &&
+		    !stranger_may_arrive(peers_find(stranger->context->peers,
+					     name),
+			CONFIG_SECURITY_TLS))
 			why = stranger_why_unknown(stranger, name);
 		stranger_fail(stranger, name, why);
 		return;
@@ -394,8 +397,8 @@ stranger_first_byte(int fd, bool readable, bool writable, void *arg)
 	if (stranger->framing == NULL) {
 		stranger->ssl = NULL;
 		stranger_fail(stranger, "", "out of memory");
-	} else if (stream_watch(stream, stranger->context->loop,
-	    stranger_ready, stranger) != 0) {
+	} else if (stream_watch(stream, stranger->context->loop, stranger_ready,
+		       stranger) != 0) {
 		stranger_fail(stranger, "", "out of memory");
 	}
 }

@@ -18,7 +18,7 @@
 
 struct stream {
 	int fd;
-	SSL *ssl; /* NULL: a plain socket */
+	SSL *ssl;  /* NULL: a plain socket */
 	bool dead; /* TLS: after a fatal error only free is allowed */
 	bool aborted;
 	bool write_pending; /* TLS: a record waits for the socket */
@@ -163,7 +163,7 @@ stream_shutdown(struct stream *stream)
 
 	if (stream->ssl == NULL)
 		return shutdown(stream->fd, SHUT_WR) == 0 ? STREAM_OK :
-		    STREAM_RESET;
+							    STREAM_RESET;
 	if (stream->dead)
 		return STREAM_RESET;
 	ERR_clear_error();
@@ -207,13 +207,12 @@ stream_fire(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	stream->fresh = false;
-	stream->fn(both || (what & EV_READ) != 0, both || (what & EV_WRITE) != 0,
-	    stream->arg);
+	stream->fn(both || (what & EV_READ) != 0,
+	    both || (what & EV_WRITE) != 0, stream->arg);
 }
 
 int
-stream_watch(struct stream *stream, struct loop *loop, stream_fn *fn,
-    void *arg)
+stream_watch(struct stream *stream, struct loop *loop, stream_fn *fn, void *arg)
 {
 	stream->fn = fn;
 	stream->arg = arg;

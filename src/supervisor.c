@@ -49,9 +49,10 @@ supervisor_step(struct supervisor *supervisor, enum supervisor_event event,
 
 	if (event == SUPERVISOR_STOP) {
 		supervisor->state = SUPERVISOR_STOPPED;
-		return (struct supervisor_action){
-			.what = state == SUPERVISOR_STOPPED ?
-			    SUPERVISOR_NOTHING : SUPERVISOR_CANCEL };
+		return (struct supervisor_action){ .what = state ==
+				SUPERVISOR_STOPPED ?
+			    SUPERVISOR_NOTHING :
+			    SUPERVISOR_CANCEL };
 	}
 	if (state == SUPERVISOR_STOPPED && event == SUPERVISOR_START) {
 		supervisor->bound = supervisor->min;

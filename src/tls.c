@@ -34,7 +34,7 @@ tls_psk_session(SSL *ssl, const struct auth_secret *secret)
 
 	if (session == NULL || cipher == NULL ||
 	    !SSL_SESSION_set1_master_key(session, secret->bytes,
-	    sizeof secret->bytes) ||
+		sizeof secret->bytes) ||
 	    !SSL_SESSION_set_cipher(session, cipher) ||
 	    !SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION)) {
 		SSL_SESSION_free(session);
@@ -96,11 +96,12 @@ tls_context(const SSL_METHOD *method)
 		SSL_CTX_free(ctx);
 		return NULL;
 	}
-	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION |
-	    SSL_OP_NO_RENEGOTIATION);
+	SSL_CTX_set_options(ctx,
+	    SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
-	    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_mode(ctx,
+	    SSL_MODE_ENABLE_PARTIAL_WRITE |
+		SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_read_ahead(ctx, 1);
 	return ctx;
 }
@@ -261,6 +262,8 @@ int
 tls_link_key(SSL *ssl, struct auth_key *key)
 {
 	return SSL_export_keying_material(ssl, key->bytes, sizeof key->bytes,
-	    TLS_EXPORTER_LABEL, strlen(TLS_EXPORTER_LABEL), NULL, 0, 0) == 1 ?
-	    0 : -1;
+		   TLS_EXPORTER_LABEL, strlen(TLS_EXPORTER_LABEL), NULL, 0,
+		   0) == 1 ?
+	    0 :
+	    -1;
 }

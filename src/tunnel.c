@@ -48,7 +48,7 @@ tunnel_init(struct tunnels *tunnels, struct tunnel *tunnel,
 	if (conf->peer != NULL) {
 		tunnel->peer = peers_find(tunnels->params.peers, conf->peer);
 		tunnel->end = conf->has_listen ? LEDGER_END_ENTRY :
-		    LEDGER_END_EXIT;
+						 LEDGER_END_EXIT;
 	}
 	if (tunnel->end == LEDGER_END_ENTRY)
 		peer_set_entries(tunnel->peer, true);
@@ -70,8 +70,7 @@ tunnels_new(const struct tunnels_params *params)
 	tunnels->uids = calloc(1, sizeof *tunnels->uids);
 	tunnels->pipes = pipe_pool_new();
 	tunnels->linger = linger_new(params->loop);
-	tunnels->timer = loop_timer_new(params->loop, tunnels_refresh,
-	    tunnels);
+	tunnels->timer = loop_timer_new(params->loop, tunnels_refresh, tunnels);
 	if (tunnels->all == NULL || tunnels->uids == NULL ||
 	    tunnels->pipes == NULL || tunnels->linger == NULL ||
 	    tunnels->timer == NULL) {

@@ -24,7 +24,6 @@
 struct session;
 TAILQ_HEAD(session_list, session);
 
-
 struct tunnel {
 	struct tunnels *tunnels;
 	const struct config_tunnel *conf;
@@ -34,11 +33,11 @@ struct tunnel {
 	struct net_listener *listener; /* NULL: an exit */
 	struct session_list sessions;  /* live, oldest first */
 	unsigned n_sessions;
-	unsigned n_waiting; /* of them, for a channel */
-	uint64_t total;	    /* since the start */
+	unsigned n_waiting;		/* of them, for a channel */
+	uint64_t total;			/* since the start */
 	uint64_t refused[REASON_COUNT]; /* users not served, by reason */
-	uint64_t up_bytes, down_bytes; /* of closed sessions */
-	UT_hash_handle hh;	       /* by label */
+	uint64_t up_bytes, down_bytes;	/* of closed sessions */
+	UT_hash_handle hh;		/* by label */
 };
 
 struct tunnels_params {
@@ -74,8 +73,7 @@ int tunnels_listen(struct tunnels *tunnels,
     void (*error)(const char *text, void *arg), void *arg);
 void tunnels_start(struct tunnels *tunnels); /* begins to accept */
 /* Closes every session; none is accepted any more. */
-void tunnels_stop(struct tunnels *tunnels, enum reason reason,
-    const char *by);
+void tunnels_stop(struct tunnels *tunnels, enum reason reason, const char *by);
 void tunnels_free(struct tunnels *tunnels);
 
 /* By "PEER/NAME", or "NAME" of a local one; NULL. */

@@ -81,8 +81,8 @@ enum wire_failed_code {
 	WIRE_FAILED_DENIED = 5,	   /* not a tunnel of yours, or source denied */
 	WIRE_FAILED_LIMIT = 6,	   /* max_sessions reached */
 	WIRE_FAILED_DUPLICATE = 7, /* that uid was opened before */
-	WIRE_FAILED_INTERNAL = 8,    /* out of descriptors and the like */
-	WIRE_FAILED_RESET = 9	     /* the service reset it at once */
+	WIRE_FAILED_INTERNAL = 8,  /* out of descriptors and the like */
+	WIRE_FAILED_RESET = 9	   /* the service reset it at once */
 };
 
 enum wire_close_reason { WIRE_CLOSE_KILLED = 1 };

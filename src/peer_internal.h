@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * peer_internal: what the files of peer share, and nobody else includes.
+ *
+ * peer.c is its life, state and dialling; peer_link.c the link, its channels
+ * and who waits for them; peer_accept.c the accepting side and take-over.
+ * Floor 3.
+ */
+#ifndef TUNNELD_PEER_INTERNAL_H
+#define TUNNELD_PEER_INTERNAL_H
+
+#include "handshake.h"
+#include "link.h"
+#include "peer.h"
+#include "pool.h"
+#include "supervisor.h"
+
+TAILQ_HEAD(peer_waiters, peer_waiter);
+
+enum peer_state { PEER_DOWN, PEER_DIALLING, PEER_WAITING, PEER_UP };
+
+struct peer {
+	const struct peer_context *context;
+	const struct config_peer *conf;
+	uint32_t index;
+	enum peer_state state;
+	int64_t since_us;
+	struct supervisor supervisor;
+	struct loop_timer *retry;    /* the next dial */
+	struct handshake *handshake; /* the dial under way */
+	uint64_t epoch;		     /* of our last dial */
+	struct link *link;
+	struct pool *pool; /* lives with the link */
+	struct addr_sock address;
+	uint8_t instance[WIRE_INSTANCE_SIZE]; /* accepted: whose link it is */
+	uint64_t link_epoch;
+	struct peer_newcomer newcomer; /* while its framing is not NULL */
+	struct loop_timer *takeover;
+	struct peer_waiters waiters;
+	unsigned n_waiting;
+	unsigned in_use; /* channels handed out */
+	bool entries;
+	uint64_t ups;
+	char error[200];
+	int64_t error_us;
+	int64_t next_try_us;
+};
+
+/* peer.c */
+void peer_set_state(struct peer *peer, enum peer_state state);
+void peer_set_error(struct peer *peer, const char *error);
+/* Tells the supervisor of a dialled peer, and does what it says. */
+void peer_step(struct peer *peer, enum supervisor_event event);
+
+/* peer_link.c */
+/* The link and its pool, not announced yet; -1 out of memory. Takes the
+ * framing either way. */
+int peer_make_link(struct peer *peer, struct framing *framing,
+    const struct auth_key *key, const uint8_t *link_id);
+void peer_came_up(struct peer *peer);
+/* Takes the link down; the supervisor is not told. */
+void peer_drop_link(struct peer *peer, const char *why);
+
+/* peer_accept.c */
+/* Makes the newcomer the link. There is none before. */
+void peer_welcome(struct peer *peer);
+void peer_reject_newcomer(struct peer *peer, const char *text);
+/* The timer of take-over: the old link has shown no life. */
+void peer_takeover(void *arg);
+
+#endif

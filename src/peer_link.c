@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: ISC */
+#include "peer_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "net.h"
+
+static void peer_link_frame(const struct wire_message *msg, void *arg);
+static void peer_link_down(const char *why, void *arg);
+static void peer_link_alive(void *arg);
+
+static const struct link_handler peer_link_handler = {
+	.frame = peer_link_frame,
+	.down = peer_link_down,
+	.alive = peer_link_alive,
+};
+
+/* --- channels ----------------------------------------------------------- */
+
+static void
+peer_serve_waiters(struct peer *peer)
+{
+	struct peer_waiter *waiter;
+	struct channel *channel;
+
+	/* A waiter may end the link, and with it the pool. */
+	while (peer->pool != NULL && pool_idle(peer->pool) > 0 &&
+	    (waiter = TAILQ_FIRST(&peer->waiters)) != NULL) {
+		peer_wait_cancel(peer, waiter);
+		channel = pool_take(peer->pool);
+		peer->in_use++;
+		waiter->got(channel, waiter->arg);
+	}
+}
+
+static void
+peer_pool_available(void *arg)
+{
+	peer_serve_waiters(arg);
+}
+
+static void
+peer_pool_opened(struct channel *channel, const struct wire_open *open,
+    void *arg)
+{
+	struct peer *peer = arg;
+
+	peer->in_use++;
+	peer->context->handler->session_open(peer, channel, open,
+	    peer->context->arg);
+}
+
+static void
+peer_pool_want(uint64_t total, void *arg)
+{
+	struct peer *peer = arg;
+	struct wire_message msg = { .type = WIRE_WANT, .want.total = total };
+
+	link_send(peer->link, &msg);
+}
+
+static const struct pool_handler peer_pool_handler = {
+	.available = peer_pool_available,
+	.opened = peer_pool_opened,
+	.want = peer_pool_want,
+};
+
+void
+peer_wait(struct peer *peer, struct peer_waiter *waiter)
+{
+	struct channel *channel;
+
+	if (peer->pool != NULL && TAILQ_EMPTY(&peer->waiters)) {
+		channel = pool_take(peer->pool);
+		if (channel != NULL) {
+			peer->in_use++;
+			waiter->got(channel, waiter->arg);
+			return;
+		}
+	}
+	TAILQ_INSERT_TAIL(&peer->waiters, waiter, entry);
+	waiter->waiting = true;
+	peer->n_waiting++;
+	if (peer->pool != NULL)
+		pool_set_need(peer->pool, peer->entries, peer->n_waiting);
+}
+
+void
+peer_wait_cancel(struct peer *peer, struct peer_waiter *waiter)
+{
+	if (!waiter->waiting)
+		return;
+	TAILQ_REMOVE(&peer->waiters, waiter, entry);
+	waiter->waiting = false;
+	peer->n_waiting--;
+	if (peer->pool != NULL)
+		pool_set_need(peer->pool, peer->entries, peer->n_waiting);
+}
+
+void
+peer_channel_done(struct peer *peer)
+{
+	peer->in_use--;
+}
+
+void
+peer_set_entries(struct peer *peer, bool entries)
+{
+	peer->entries = entries;
+	if (peer->pool != NULL)
+		pool_set_need(peer->pool, entries, peer->n_waiting);
+}
+
+bool
+peer_send_close(struct peer *peer, const uint8_t uid[WIRE_UID_SIZE],
+    enum wire_close_reason reason)
+{
+	struct wire_message msg = { .type = WIRE_CLOSE };
+
+	if (peer->link == NULL)
+		return false;
+	memcpy(msg.close.uid, uid, WIRE_UID_SIZE);
+	msg.close.reason = (uint8_t)reason;
+	link_send(peer->link, &msg);
+	return true;
+}
+
+/* --- the link ----------------------------------------------------------- */
+
+int
+peer_make_link(struct peer *peer, struct framing *framing,
+    const struct auth_key *key, const uint8_t *link_id)
+{
+	struct link_params link = {
+		.loop = peer->context->loop,
+		.framing = framing,
+		.interval = peer->conf->heartbeat_interval,
+		.timeout = peer->conf->heartbeat_timeout,
+		.handler = &peer_link_handler,
+		.arg = peer,
+	};
+	struct pool_params pool = {
+		.loop = peer->context->loop,
+		.resolver = peer->context->resolver,
+		.tls = peer->context->tls,
+		.peer = peer->conf,
+		.dialler = peer->conf->dials,
+		.address = peer->address,
+		.key = *key,
+		.in_use = &peer->in_use,
+		.handler = &peer_pool_handler,
+		.arg = peer,
+	};
+
+	memcpy(pool.link_id, link_id, WIRE_LINK_ID_SIZE);
+	net_set_user_timeout(stream_fd(framing_stream(framing)), link.timeout);
+	peer->link = link_new(&link);
+	if (peer->link == NULL)
+		return -1;
+	peer->pool = pool_new(&pool);
+	auth_wipe(&pool.key, sizeof pool.key);
+	if (peer->pool == NULL) {
+		link_free(peer->link);
+		peer->link = NULL;
+		return -1;
+	}
+	return 0;
+}
+
+void
+peer_came_up(struct peer *peer)
+{
+	char address[ADDR_TEXT_SIZE];
+
+	addr_sock_format(&peer->address, address, sizeof address);
+	peer->ups++;
+	peer_set_state(peer, PEER_UP);
+	log_notice("%s: link up, %s %s", peer->conf->name,
+	    peer->conf->dials ? "to" : "from", address);
+	pool_set_need(peer->pool, peer->entries, peer->n_waiting);
+	peer->context->handler->link_up(peer, address, peer->context->arg);
+}
+
+void
+peer_drop_link(struct peer *peer, const char *why)
+{
+	link_free(peer->link);
+	pool_free(peer->pool);
+	peer->link = NULL;
+	peer->pool = NULL;
+	peer_set_error(peer, why);
+	peer_set_state(peer, PEER_DOWN);
+	log_notice("%s: link down: %s", peer->conf->name, why);
+	peer->context->handler->link_down(peer, why, peer->context->arg);
+}
+
+static void
+peer_link_frame(const struct wire_message *msg, void *arg)
+{
+	struct peer *peer = arg;
+	const char *why = NULL;
+
+	switch (msg->type) {
+	case WIRE_WANT:
+		if (peer->conf->dials)
+			pool_on_want(peer->pool, msg->want.total);
+		else
+			why = "protocol error: WANT from the dialling side";
+		break;
+	case WIRE_CLOSE:
+		peer->context->handler->session_close(peer, &msg->close,
+		    peer->context->arg);
+		break;
+	case WIRE_GOAWAY:
+		why = "the peer is going away";
+		break;
+	case WIRE_RETIRE:
+		break; /* never needed: only who opens a channel idles it */
+	default:
+		log_warning("%s: %s on a link", peer->conf->name,
+		    wire_type_name(msg->type));
+		why = "protocol error: a frame that does not belong there";
+	}
+	if (why != NULL)
+		peer_link_down(why, peer);
+}
+
+static void
+peer_link_down(const char *why, void *arg)
+{
+	struct peer *peer = arg;
+	char copy[sizeof peer->error];
+
+	snprintf(copy, sizeof copy, "%s", why);
+	peer_drop_link(peer, copy);
+	peer_step(peer, SUPERVISOR_LOST);
+	if (peer->newcomer.framing != NULL)
+		peer_welcome(peer);
+}
+
+/* An old link that shows life keeps its name. */
+static void
+peer_link_alive(void *arg)
+{
+	struct peer *peer = arg;
+
+	if (peer->newcomer.framing != NULL)
+		peer_reject_newcomer(peer,
+		    "another daemon of that name is connected");
+}
