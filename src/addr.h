@@ -75,7 +75,8 @@ char *addr_sock_format(const struct addr_sock *sock, char *buf, size_t size);
 
 /*
  * Parses what addr_sock_format printed (as carried in OPEN). -1 if it is not
- * such a text, so a parsed one is printable. "unix:" gives an unnamed UNIX address.
+ * such a text, so what was parsed is printable. "unix:" gives an unnamed UNIX
+ * address.
  */
 int addr_sock_parse(const char *text, struct addr_sock *out);
 

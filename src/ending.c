@@ -35,15 +35,18 @@ ending_step(struct ending *ending, enum ending_side side,
 		ending_note_first(ending, side);
 		return ENDING_FINISH;
 	case ENDING_SENT:
+		/* As with EOF: its last bytes are through, the reset follows. */
+		if (state->broken)
+			return ending_abort(ending, side);
 		state->sent = true;
 		if (!other->sent)
 			return ENDING_GO_ON;
 		ending->reason = REASON_CLOSED;
 		return ENDING_CLOSE;
 	case ENDING_BROKEN:
-		/* It had said all it had to say, so nothing is left to read. */
+		/* All that it said is passed on: nothing is left to wait for. */
 		state->broken = true;
-		if (state->eof)
+		if (state->sent)
 			return ending_abort(ending, side);
 		return ENDING_DISCARD;
 	case ENDING_RESET:

@@ -12,7 +12,7 @@ enum reason {
 	REASON_RESET,		/* "reset": by user, service or peer */
 	REASON_REFUSED,		/* "refused": the service said no */
 	REASON_UNREACHABLE,	/* "unreachable": no route, no such socket */
-	REASON_CONNECT_TIMEOUT, /* "connect_timeout": the service said nothing */
+	REASON_CONNECT_TIMEOUT, /* "connect_timeout": no answer of it */
 	REASON_RESOLVE_FAILED,	/* "resolve_failed": the service's name */
 	REASON_DENIED,		/* "denied": the exit does not allow it */
 	REASON_LIMIT,		/* "limit": the exit's max_sessions */

@@ -175,7 +175,7 @@ wire_width(const struct wire_field *field)
 	    field->size;
 }
 
-/* --- decoding -------------------------------------------------------------- */
+/* --- decoding ------------------------------------------------------------ */
 
 static bool
 wire_decode_field(const struct wire_field *field, const uint8_t *data,
@@ -279,7 +279,7 @@ wire_decode(const uint8_t *data, size_t len, struct wire_message *out,
 	return WIRE_OK;
 }
 
-/* --- encoding -------------------------------------------------------------- */
+/* --- encoding ------------------------------------------------------------ */
 
 static size_t
 wire_encode_field(const struct wire_field *field,
