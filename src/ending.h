@@ -24,7 +24,8 @@
  * arrives from a UNIX peer in that way is carried on as a reset.
  *
  * A write that fails (EPIPE, ECONNRESET) stops that half only: what the same
- * side sent before it died is still carried over, and the reset follows it.
+ * side sent before it died is still read and passed on, and the reset follows
+ * it. As with every reset, what the kernel has not sent by then is void.
  */
 #ifndef TUNNELD_ENDING_H
 #define TUNNELD_ENDING_H

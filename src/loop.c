@@ -106,12 +106,14 @@ loop_new(void)
 	struct loop *loop = calloc(1, sizeof *loop);
 	struct event_config *config = event_config_new();
 
-	if (loop == NULL || config == NULL)
+	if (loop == NULL)
 		goto fail;
 	loop->wake_fd = -1;
 	TAILQ_INIT(&loop->tasks);
 	STAILQ_INIT(&loop->messages);
 	pthread_mutex_init(&loop->lock, NULL);
+	if (config == NULL)
+		goto fail;
 	/* Edge-triggered session sockets need a backend that has them. Only
 	 * this thread touches the base, so it needs no locks of its own. */
 	event_config_require_features(config, EV_FEATURE_ET | EV_FEATURE_O1);

@@ -31,8 +31,7 @@ void loop_stop(struct loop *loop);
 /* For the few files that hold raw events. */
 struct event_base *loop_base(struct loop *loop);
 
-/* Monotonic seconds, read once a turn; and the time of day in microseconds
- * since the epoch. */
+/* Monotonic seconds; and the time of day in microseconds since the epoch. */
 double loop_now(struct loop *loop);
 int64_t loop_wall_us(void);
 

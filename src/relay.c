@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "relay.h"
 
+#include <sys/socket.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -310,12 +312,30 @@ relay_again(void *arg)
 	relay_run(arg);
 }
 
+/*
+ * A side that is read no more, since it ended or since what it says goes
+ * nowhere, can still die, and nobody else would notice.
+ */
+static bool
+relay_is_dead(const struct relay *relay, enum ending_side side)
+{
+	int error = 0;
+	socklen_t len = sizeof error;
+
+	return relay->half[side].over &&
+	    getsockopt(stream_fd(relay->stream[side]), SOL_SOCKET, SO_ERROR,
+		&error, &len) == 0 &&
+	    error != 0;
+}
+
 static void
 relay_ready(struct relay *relay, enum ending_side side, bool readable,
     bool writable)
 {
 	if (relay->done)
 		return;
+	if (readable && relay_is_dead(relay, side))
+		relay_ended(relay, side, ENDING_RESET);
 	if (readable)
 		relay->half[side].readable = true;
 	if (writable)
@@ -404,6 +424,8 @@ relay_new(const struct relay_params *params)
 	    stream_watch(params->channel, relay->loop, relay_channel_ready,
 		relay) != 0)
 		goto fail;
+	if (relay->done) /* both ways had ended before */
+		loop_task_queue(relay->loop, &relay->again);
 	return relay;
 fail:
 	relay_free(relay);
