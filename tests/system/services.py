@@ -545,7 +545,12 @@ class Wire:
         except OSError:
             if not self.quiet:
                 with contextlib.suppress(OSError):
-                    reset(sink)
+                    # close() does nothing while the other pump sits in
+                    # recv(): wake it first.
+                    sink.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                    struct.pack("ii", 1, 0))
+                    sink.shutdown(socket.SHUT_RD)
+                    sink.close()
 
 
 class Proxy:

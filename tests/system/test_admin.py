@@ -261,9 +261,9 @@ def test_exit_status(alone):
     assert ctl(*s, "status", status=3)
 
 
-def test_ctl_against_a_mute_daemon(closing):
+def test_ctl_against_a_mute_daemon(daemon):
     """Somebody listens but never answers: an error in the end, no hang."""
-    path = harness.tempfile.mkdtemp(prefix="td-", dir="/tmp") + "/s"
+    path = daemon("mute").admin_path
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(path)
         sock.listen()

@@ -219,12 +219,16 @@ def test_end_with_a_full_disk(disk, alone):
     d = alone(database=disk + "/sessions.db").start()
     many_sessions(entry(d), 20)
     d.closed(20)
-    fill(disk)
-    sessions_until(d, lambda: d.ledger()["state"] != "ok",
-                   "the full disk to be noticed")
+    filler = fill(disk)
+    count = 20 + sessions_until(d, lambda: d.ledger()["state"] != "ok",
+                                "the full disk to be noticed")
     before = len(d.log())
     d.stop(within=2.0)
-    assert any(word in d.log()[before:] for word in ("lost", "could not be written"))
+    os.unlink(filler)
+    rows = d.query("select * from sessions where closed_at != 0")
+    if len(rows) < count:       # it may have found room at last
+        assert any(word in d.log()[before:] for word in
+                   ("lost", "could not be written"))
 
 
 # --- a locked file --------------------------------------------------------
@@ -319,8 +323,9 @@ def test_damaged_pages_at_the_start(alone):
     many_sessions(entry(d), 400)
     d.closed(400)
     d.stop()
-    for path in glob.glob(d.database + "-wal"):
-        os.unlink(path)
+    with contextlib.closing(sqlite3.connect(d.database)) as db:
+        db.execute("pragma wal_checkpoint(truncate)")
+    assert os.path.getsize(d.database) > 40000
     spoil(d.database, 4096)
     d.start()
     traffic(d)

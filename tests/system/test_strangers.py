@@ -272,7 +272,9 @@ def test_replayed_attach(pair_of, security, echo, closing):
     p.wait_up()
     for _ in range(3):
         round_trip(p.entry("web"))
-    wait_until(lambda: len(proxy.wires) >= 4, 10, "channels to be attached")
+    wait_until(lambda: len(proxy.wires) >= 4 and
+               all(w.record[1] for w in proxy.wires), 10,
+               "channels to be attached")
     since = p.edge.peer()["since"]
     served = echo.served
     records = [bytes(w.record[0]) for w in proxy.wires]
@@ -300,7 +302,8 @@ def test_replayed_attach(pair_of, security, echo, closing):
                     kinds = {kind for kind, _ in forge.split(answer)}
                     assert kinds <= {forge.CHALLENGE, forge.REJECT}
     assert p.edge.peer()["since"] == since, "the link was replaced"
-    assert p.edge.peer()["channels_idle"] <= 2, "more than the pool"
+    wait_until(lambda: p.edge.peer()["channels_idle"] <= 2, 5,
+               "no more idle channels than the pool has")
     assert echo.served == served
     round_trip(p.entry("web"))
 
@@ -568,7 +571,9 @@ def test_bits_flipped_under_tls_never_reach_anybody(pair_of, listener,
     state = {"at": None}
 
     def tamper(wire, way, data):
-        if wire.index and way == 0 and state["at"] is not None:
+        # Handshakes, of a pool that is refilled, are smaller than that.
+        if wire.index and way == 0 and len(data) >= 8192 and \
+                state["at"] is not None:
             state["at"] -= len(data)
             if state["at"] < 0:
                 state["at"] = None

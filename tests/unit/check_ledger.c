@@ -71,7 +71,8 @@ START_TEST(rows_come_back_as_they_went)
 	ck_assert_uint_eq(status.lost, 0);
 	ledger_free(ledger);
 	ck_assert_int_eq(fixture_number("SELECT how = 'stopped' AND ended_at >="
-	    " started_at FROM runs"), 1);
+					" started_at FROM runs"),
+	    1);
 }
 END_TEST
 
@@ -85,7 +86,8 @@ START_TEST(a_row_is_updated_in_place)
 	ledger_put_session(ledger, &session);
 	fixture_settle(ledger);
 	ck_assert_int_eq(fixture_number("SELECT closed_at IS NULL AND"
-	    " close_reason IS NULL FROM sessions"), 1);
+					" close_reason IS NULL FROM sessions"),
+	    1);
 	session.up_bytes = 1000;
 	ledger_put_session(ledger, &session);
 	session.closed_us = 9000000;
@@ -94,9 +96,11 @@ START_TEST(a_row_is_updated_in_place)
 	ledger_put_session(ledger, &session);
 	fixture_settle(ledger);
 	ck_assert_int_eq(fixture_number("SELECT count(*) FROM sessions"), 1);
-	ck_assert_int_eq(fixture_number("SELECT up_bytes = 1000 AND"
-	    " down_bytes = 2000 AND closed_at = 9000000 AND"
-	    " close_reason = 'reset' FROM sessions"), 1);
+	ck_assert_int_eq(
+	    fixture_number("SELECT up_bytes = 1000 AND"
+			   " down_bytes = 2000 AND closed_at = 9000000 AND"
+			   " close_reason = 'reset' FROM sessions"),
+	    1);
 	ledger_free(ledger);
 }
 END_TEST
@@ -158,7 +162,8 @@ START_TEST(many_sessions_arrive)
 	ledger_get_status(ledger, &status);
 	ck_assert_uint_eq(status.lost, 0);
 	ck_assert_int_eq(fixture_number("SELECT count(*) FROM sessions"
-	    " WHERE closed_at = opened_at + 1"), 20000);
+					" WHERE closed_at = opened_at + 1"),
+	    20000);
 	ledger_free(ledger);
 	printf("20,000 sessions: the caller %.3f s\n", before);
 }
@@ -180,7 +185,8 @@ START_TEST(free_writes_what_is_queued)
 	    10000);
 	/* Whoever forgot to close it: the run ended in order. */
 	ck_assert_int_eq(fixture_number("SELECT close_reason = 'shutdown'"
-	    " FROM sessions WHERE id = 1"), 1);
+					" FROM sessions WHERE id = 1"),
+	    1);
 	ledger_free(NULL);
 }
 END_TEST
@@ -238,7 +244,8 @@ be_daemon(const char *database, const char *id)
 {
 	struct ledger_session session = fixture_session(atoi(id));
 	struct ledger_link link = fixture_link(atoi(id));
-	struct ledger_options other = { .path = database, .daemon = "other",
+	struct ledger_options other = { .path = database,
+		.daemon = "other",
 		.version = "0.0" };
 	struct ledger *ledger = ledger_new(loop_new(), &other);
 	struct ledger_status status;
@@ -308,13 +315,21 @@ START_TEST(a_killed_run_is_closed)
 
 	kill_daemon(pid);
 	ledger = fixture_open();
-	ck_assert_int_eq(fixture_number("SELECT close_reason = 'daemon_lost'"
-	    " AND closed_at = runs.seen_at AND up_bytes = 123 FROM sessions,"
-	    " runs WHERE sessions.id = 1 AND runs.id = run"), 1);
-	ck_assert_int_eq(fixture_number("SELECT reason = 'daemon_lost'"
-	    " AND down_at = seen_at FROM links, runs WHERE runs.id = run"), 1);
-	ck_assert_int_eq(fixture_number("SELECT count(*) FROM runs"
-	    " WHERE how = 'lost' AND ended_at = seen_at"), 1);
+	ck_assert_int_eq(
+	    fixture_number(
+		"SELECT close_reason = 'daemon_lost'"
+		" AND closed_at = runs.seen_at AND up_bytes = 123 FROM sessions,"
+		" runs WHERE sessions.id = 1 AND runs.id = run"),
+	    1);
+	ck_assert_int_eq(
+	    fixture_number(
+		"SELECT reason = 'daemon_lost'"
+		" AND down_at = seen_at FROM links, runs WHERE runs.id = run"),
+	    1);
+	ck_assert_int_eq(
+	    fixture_number("SELECT count(*) FROM runs"
+			   " WHERE how = 'lost' AND ended_at = seen_at"),
+	    1);
 	id = ledger_take_id(ledger);
 	ck_assert_int_gt(id, 1);
 	ck_assert_int_lt(id, 5000);
@@ -336,18 +351,22 @@ START_TEST(a_living_run_is_left_alone)
 		session = fixture_session(id);
 		ledger_put_session(ledger, &session);
 		fixture_settle(ledger);
-		ck_assert_int_eq(fixture_number("SELECT count(*) FROM sessions"
-		    " WHERE closed_at IS NULL AND id = 1"), 1);
+		ck_assert_int_eq(
+		    fixture_number("SELECT count(*) FROM sessions"
+				   " WHERE closed_at IS NULL AND id = 1"),
+		    1);
 		if (i == 0)
 			ledger_free(ledger);
 	}
 	kill_daemon(pid);
 	pid = start_daemon("3000"); /* and we live, while another starts */
 	other = fixture_number("SELECT count(*) FROM runs"
-	    " WHERE ended_at IS NULL");
+			       " WHERE ended_at IS NULL");
 	ck_assert_int_eq(other, 2);
-	ck_assert_int_eq(fixture_number("SELECT count(*) FROM sessions"
-	    " WHERE id = 1 AND close_reason = 'daemon_lost'"), 1);
+	ck_assert_int_eq(
+	    fixture_number("SELECT count(*) FROM sessions"
+			   " WHERE id = 1 AND close_reason = 'daemon_lost'"),
+	    1);
 	kill_daemon(pid);
 	ledger_free(ledger);
 }
@@ -361,7 +380,8 @@ START_TEST(a_dying_run_is_closed_soon)
 
 	kill_daemon(pid);
 	await_number("SELECT count(*) FROM sessions WHERE id = 1 AND"
-	    " close_reason = 'daemon_lost'", 1);
+		     " close_reason = 'daemon_lost'",
+	    1);
 	ledger_free(ledger);
 }
 END_TEST
@@ -397,8 +417,8 @@ START_TEST(old_rows_are_removed)
 	ledger_put_session(ledger, &session);
 	ledger_free(ledger);
 	fixture_sql("INSERT INTO runs VALUES (900, 'x', 'x', 1, 1, 1, 1, 'x'),"
-	    " (901, 'x', 'x', 1, 1, 1, 1, 'x');"
-	    " UPDATE sessions SET run = 901 WHERE id = 1201");
+		    " (901, 'x', 'x', 1, 1, 1, 1, 'x');"
+		    " UPDATE sessions SET run = 901 WHERE id = 1201");
 
 	options.retention_days = 2;
 	ledger = fixture_open();
@@ -406,7 +426,8 @@ START_TEST(old_rows_are_removed)
 	await_number("SELECT count(*) FROM links", 1);
 	await_number("SELECT count(*) FROM runs", 3); /* 900 is gone */
 	ck_assert_int_eq(fixture_number("SELECT count(*) FROM sessions"
-	    " WHERE id > 1200"), 11);
+					" WHERE id > 1200"),
+	    11);
 	ledger_free(ledger);
 
 	options.retention_days = 0;
@@ -440,7 +461,8 @@ START_TEST(several_threads_put)
 
 	for (int i = 0; i < 3; i++)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL,
-		    put_from_a_thread, ledger), 0);
+				     put_from_a_thread, ledger),
+		    0);
 	for (int i = 0; i < 3; i++)
 		pthread_join(threads[i], NULL);
 	ledger_free(ledger);

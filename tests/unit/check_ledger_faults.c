@@ -61,7 +61,8 @@ START_TEST(loss_is_counted)
 		fixture_settle(ledger);
 		fixture_await(ledger, "ok", 1);
 		ck_assert_int_eq(fixture_number("SELECT count(*)"
-		    " FROM sessions"), 10);
+						" FROM sessions"),
+		    10);
 		ck_assert_int_lt(ledger_take_id(ledger), 1000);
 	}
 	before = fixture_now();
@@ -87,8 +88,10 @@ damage(const char *dd)
 {
 	char command[256];
 
-	snprintf(command, sizeof command, "dd if=/dev/urandom of=%s bs=4096 "
-	    "conv=notrunc status=none %s", path, dd);
+	snprintf(command, sizeof command,
+	    "dd if=/dev/urandom of=%s bs=4096 "
+	    "conv=notrunc status=none %s",
+	    path, dd);
 	ck_assert_int_eq(system(command), 0);
 }
 
@@ -101,8 +104,8 @@ assert_set_aside(struct ledger *ledger)
 	ck_assert_str_eq(status.state, "ok");
 	ck_assert_int_ne(status.set_aside_us, 0);
 	ck_assert_uint_eq(status.lost, 0);
-	ck_assert_int_eq(fixture_count_files(
-	    "sessions.db.damaged-20??????T??????Z"), 1);
+	ck_assert_int_eq(
+	    fixture_count_files("sessions.db.damaged-20??????T??????Z"), 1);
 }
 
 START_TEST(garbage_is_set_aside)
@@ -177,8 +180,8 @@ START_TEST(a_removed_file_is_begun_anew)
 
 	put_many(ledger, 1, 10);
 	fixture_settle(ledger);
-	snprintf(command, sizeof command, _i == 0 ? "rm %s*" :
-	    "mkdir %1$s.d && mv %1$s %1$s-* %1$s.d", path);
+	snprintf(command, sizeof command,
+	    _i == 0 ? "rm %s*" : "mkdir %1$s.d && mv %1$s %1$s-* %1$s.d", path);
 	ck_assert_int_eq(system(command), 0);
 	put_many(ledger, 11, 15);
 	fixture_settle(ledger);
@@ -271,8 +274,10 @@ START_TEST(a_lock_ends_just_in_time)
 		char command[400];
 
 		dup2(ready[1], 1);
-		snprintf(command, sizeof command, "(echo 'BEGIN EXCLUSIVE;"
-		    " SELECT 1;'; sleep 0.6) | sqlite3 %s", path);
+		snprintf(command, sizeof command,
+		    "(echo 'BEGIN EXCLUSIVE;"
+		    " SELECT 1;'; sleep 0.6) | sqlite3 %s",
+		    path);
 		execl("/bin/sh", "sh", "-c", command, (char *)NULL);
 		_exit(127);
 	}
@@ -286,8 +291,11 @@ START_TEST(a_lock_ends_just_in_time)
 	waitpid(pid, NULL, 0);
 	close(ready[0]);
 	if (byte == '1')
-		ck_assert_int_eq(fixture_number("SELECT count(*) FROM sessions,"
-		    " runs WHERE runs.id = run AND how = 'stopped'"), 5);
+		ck_assert_int_eq(
+		    fixture_number(
+			"SELECT count(*) FROM sessions,"
+			" runs WHERE runs.id = run AND how = 'stopped'"),
+		    5);
 }
 END_TEST
 

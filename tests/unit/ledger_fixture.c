@@ -23,7 +23,8 @@ fixture_setup(void)
 	snprintf(dir, sizeof dir, "/tmp/check_ledger.XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	snprintf(path, sizeof path, "%s/sessions.db", dir);
-	options = (struct ledger_options){ .path = path, .daemon = "test",
+	options = (struct ledger_options){ .path = path,
+		.daemon = "test",
 		.version = "0.0" };
 	loop = loop_new();
 	ck_assert_ptr_nonnull(loop);
@@ -96,11 +97,18 @@ struct ledger_session
 fixture_session(int64_t id)
 {
 	int64_t opened_us = id % 1000000 * 1000000; /* ids may be huge */
-	struct ledger_session session = { .id = id, .tunnel = "web",
-		.peer = "edge", .type = "tcp", .end = LEDGER_END_ENTRY,
-		.source = "192.0.2.1:1234", .target = "127.0.0.1:80",
-		.opened_us = opened_us, .closed_us = opened_us + 5,
-		.up_bytes = 10, .down_bytes = 20, .reason = REASON_CLOSED,
+	struct ledger_session session = { .id = id,
+		.tunnel = "web",
+		.peer = "edge",
+		.type = "tcp",
+		.end = LEDGER_END_ENTRY,
+		.source = "192.0.2.1:1234",
+		.target = "127.0.0.1:80",
+		.opened_us = opened_us,
+		.closed_us = opened_us + 5,
+		.up_bytes = 10,
+		.down_bytes = 20,
+		.reason = REASON_CLOSED,
 		.closed_by = "user" };
 
 	memcpy(session.uid, &id, sizeof id);
@@ -110,9 +118,12 @@ fixture_session(int64_t id)
 struct ledger_link
 fixture_link(int64_t id)
 {
-	return (struct ledger_link){ .id = id, .peer = "edge",
-		.address = "192.0.2.9:7000", .up_us = id * 1000000,
-		.down_us = id * 1000000 + 7, .reason = "silent" };
+	return (struct ledger_link){ .id = id,
+		.peer = "edge",
+		.address = "192.0.2.9:7000",
+		.up_us = id * 1000000,
+		.down_us = id * 1000000 + 7,
+		.reason = "silent" };
 }
 
 static sqlite3 *

@@ -14,8 +14,8 @@
 #include "ledger.h"
 
 extern struct loop *loop;
-extern char dir[64];   /* of this test, removed after it */
-extern char path[128]; /* the database in it */
+extern char dir[64];		      /* of this test, removed after it */
+extern char path[128];		      /* the database in it */
 extern struct ledger_options options; /* of path, no limits */
 
 void fixture_setup(void);
