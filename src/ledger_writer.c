@@ -425,6 +425,12 @@ writer_end(struct writer *writer)
 	struct ledger *ledger = writer->ledger;
 	size_t left;
 
+	/* The last one to close the database folds the -wal into it, which the
+	 * reader may not: so it goes first. */
+	pthread_mutex_lock(&ledger->lock);
+	while (ledger->running > 1 && ledger_now() < ledger->stop_at)
+		ledger_wait(ledger, &ledger->owner_wakes, ledger->stop_at);
+	pthread_mutex_unlock(&ledger->lock);
 	ledger_file_close(ledger);
 	ledger_file_unlock(writer->file);
 	pthread_mutex_lock(&ledger->lock);
