@@ -6,87 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "admin_list.h"
 #include "admin_rows.h"
 #include "session.h"
 
-#define ADMIN_HISTORY_DEFAULT 100
-#define ADMIN_HISTORY_MAX 10000
-
-/* A list that is sent in pieces: what is to come, and how far it is. */
-struct admin_list {
-	struct admin_context *context;
-	int64_t *ids;		     /* live sessions, by id */
-	struct ledger_session *rows; /* or rows of the ledger */
-	size_t n, next;
-};
-
-static void
-admin_list_free(void *state)
-{
-	struct admin_list *list = state;
-
-	free(list->ids);
-	free(list->rows);
-	free(list);
-}
-
-/* One row; NULL without an error for a session that has ended meanwhile. */
-static json_t *
-admin_list_row(struct admin_list *list, size_t i, bool *failed)
-{
-	const struct session *session;
-	json_t *json;
-
-	if (list->rows != NULL) {
-		json = admin_row_ledger_session(&list->rows[i]);
-	} else {
-		session = tunnels_find_id(list->context->tunnels, list->ids[i]);
-		if (session == NULL)
-			return NULL;
-		json = admin_row_session(session);
-	}
-	*failed = json == NULL;
-	return json;
-}
-
-static json_t *
-admin_list_next(void *state, bool *more)
-{
-	struct admin_list *list = state;
-	json_t *piece = json_array(), *row;
-	bool failed = false;
-
-	while (list->next < list->n &&
-	    json_array_size(piece) < ADMIN_ROWS_MAX) {
-		row = admin_list_row(list, list->next++, &failed);
-		if (failed ||
-		    (row != NULL && json_array_append_new(piece, row) != 0)) {
-			json_decref(piece);
-			return NULL;
-		}
-	}
-	*more = list->next < list->n;
-	return piece;
-}
-
 /* --- arguments ----------------------------------------------------------- */
-
-/* An optional string; false after answering that it is none. */
-static bool
-admin_arg_string(struct admin_request *request, json_t *args, const char *key,
-    const char **out)
-{
-	json_t *value = json_object_get(args, key);
-
-	*out = NULL;
-	if (value == NULL || json_is_null(value))
-		return true;
-	*out = json_string_value(value);
-	if (*out != NULL)
-		return true;
-	admin_fail(request, "bad_request", "%s must be a string", key);
-	return false;
-}
 
 /* Which sessions are meant: all, those of a tunnel, or of a peer. */
 struct admin_selection {
@@ -257,62 +181,18 @@ admin_status(struct admin_request *request, json_t *args, void *arg)
 		"ledger", admin_row_ledger(context->ledger)));
 }
 
-/* A list that is at hand already, as rows of one array. */
-struct admin_array {
-	json_t *rows;
-	size_t next;
-};
-
-static json_t *
-admin_array_next(void *state, bool *more)
-{
-	struct admin_array *array = state;
-	json_t *piece = json_array();
-	size_t n = json_array_size(array->rows);
-
-	while (array->next < n && json_array_size(piece) < ADMIN_ROWS_MAX)
-		json_array_append(piece,
-		    json_array_get(array->rows, array->next++));
-	*more = array->next < n;
-	return piece;
-}
-
-static void
-admin_array_free(void *state)
-{
-	struct admin_array *array = state;
-
-	json_decref(array->rows);
-	free(array);
-}
-
-static void
-admin_answer_array(struct admin_request *request, json_t *rows)
-{
-	struct admin_array *array = calloc(1, sizeof *array);
-
-	if (array == NULL || rows == NULL) {
-		free(array);
-		json_decref(rows);
-		admin_answer(request, NULL);
-		return;
-	}
-	array->rows = rows;
-	admin_answer_list(request, admin_array_next, array, admin_array_free);
-}
-
 static void
 admin_peers(struct admin_request *request, json_t *args, void *arg)
 {
 	(void)args;
-	admin_answer_array(request, admin_all_peers(arg));
+	admin_list_array(request, admin_all_peers(arg));
 }
 
 static void
 admin_tunnels(struct admin_request *request, json_t *args, void *arg)
 {
 	(void)args;
-	admin_answer_array(request, admin_all_tunnels(arg));
+	admin_list_array(request, admin_all_tunnels(arg));
 }
 
 static void
@@ -320,162 +200,16 @@ admin_sessions(struct admin_request *request, json_t *args, void *arg)
 {
 	struct admin_context *context = arg;
 	struct admin_selection selection;
-	struct admin_list *list;
+	int64_t *ids;
+	size_t n;
 
 	if (!admin_arg_selection(request, args, context, &selection))
 		return;
-	list = calloc(1, sizeof *list);
-	if (list == NULL) {
+	ids = admin_select(context->tunnels, &selection, &n);
+	if (ids == NULL)
 		admin_answer(request, NULL);
-		return;
-	}
-	list->context = context;
-	list->ids = admin_select(context->tunnels, &selection, &list->n);
-	if (list->ids == NULL) {
-		free(list);
-		admin_answer(request, NULL);
-		return;
-	}
-	admin_answer_list(request, admin_list_next, list, admin_list_free);
-}
-
-/* --- the ledger ------------------------------------------------------------ */
-
-/* A request that waits for the ledger; the one of them that ends first takes
- * the other away. */
-struct admin_query {
-	struct admin_context *context;
-	struct admin_request *request;
-	struct ledger_request *ledger;
-	bool one; /* `session ID`: an object, not a list */
-	int64_t id;
-};
-
-static void
-admin_query_cancel(void *arg)
-{
-	struct admin_query *query = arg;
-
-	ledger_query_cancel(query->ledger);
-	free(query);
-}
-
-static void
-admin_query_answer(struct admin_query *query, const struct ledger_rows *rows)
-{
-	struct admin_list *list = calloc(1, sizeof *list);
-
-	if (list == NULL ||
-	    (list->rows = calloc(rows->n_sessions + 1, sizeof *list->rows)) ==
-		NULL) {
-		free(list);
-		admin_answer(query->request, NULL);
-		return;
-	}
-	if (rows->n_sessions > 0)
-		memcpy(list->rows, rows->sessions,
-		    rows->n_sessions * sizeof *list->rows);
-	list->n = rows->n_sessions;
-	admin_answer_list(query->request, admin_list_next, list,
-	    admin_list_free);
-}
-
-static void
-admin_query_done(const struct ledger_rows *rows, void *arg)
-{
-	struct admin_query *query = arg;
-
-	admin_request_on_cancel(query->request, NULL, NULL);
-	if (rows->error != NULL)
-		admin_fail(query->request, "unavailable", "ledger: %s",
-		    rows->error);
-	else if (!query->one)
-		admin_query_answer(query, rows);
-	else if (rows->n_sessions == 0)
-		admin_fail(query->request, "not_found",
-		    "no session has the id %lld", (long long)query->id);
 	else
-		admin_answer(query->request,
-		    admin_row_ledger_session(&rows->sessions[0]));
-	free(query);
-}
-
-static void
-admin_query_start(struct admin_request *request, struct admin_context *context,
-    const struct ledger_query *what)
-{
-	struct admin_query *query = calloc(1, sizeof *query);
-
-	if (query == NULL) {
-		admin_answer(request, NULL);
-		return;
-	}
-	query->context = context;
-	query->request = request;
-	query->one = what->id != 0;
-	query->id = what->id;
-	query->ledger = ledger_query(context->ledger, what, admin_query_done,
-	    query);
-	if (query->ledger == NULL) {
-		free(query);
-		admin_fail(request, "unavailable",
-		    "too many ledger queries wait already");
-		return;
-	}
-	admin_request_on_cancel(request, admin_query_cancel, query);
-}
-
-static void
-admin_session(struct admin_request *request, json_t *args, void *arg)
-{
-	struct admin_context *context = arg;
-	json_t *id = json_object_get(args, "id");
-	struct ledger_query query = { 0 };
-	const struct session *session;
-
-	if (!json_is_integer(id) || json_integer_value(id) <= 0) {
-		admin_fail(request, "bad_request",
-		    "id must be a positive integer");
-		return;
-	}
-	query.id = json_integer_value(id);
-	session = tunnels_find_id(context->tunnels, query.id);
-	if (session != NULL)
-		admin_answer(request, admin_row_session(session));
-	else
-		admin_query_start(request, context, &query);
-}
-
-static void
-admin_history(struct admin_request *request, json_t *args, void *arg)
-{
-	struct ledger_query query = { .closed_only = true,
-		.limit = ADMIN_HISTORY_DEFAULT };
-	json_t *limit = json_object_get(args, "limit");
-	char peer[NAME_SIZE];
-	const char *slash;
-
-	if (!admin_arg_string(request, args, "tunnel", &query.tunnel) ||
-	    !admin_arg_string(request, args, "peer", &query.peer))
-		return;
-	if (limit != NULL &&
-	    (!json_is_integer(limit) || json_integer_value(limit) < 1 ||
-		json_integer_value(limit) > ADMIN_HISTORY_MAX)) {
-		admin_fail(request, "bad_request",
-		    "limit must be an integer from 1 to %d", ADMIN_HISTORY_MAX);
-		return;
-	}
-	if (limit != NULL)
-		query.limit = (unsigned)json_integer_value(limit);
-	/* "PEER/NAME" */
-	slash = query.tunnel == NULL ? NULL : strchr(query.tunnel, '/');
-	if (slash != NULL && query.peer == NULL) {
-		snprintf(peer, sizeof peer, "%.*s", (int)(slash - query.tunnel),
-		    query.tunnel);
-		query.peer = peer;
-		query.tunnel = slash + 1;
-	}
-	admin_query_start(request, arg, &query);
+		admin_list_sessions(request, context, ids, n);
 }
 
 /* --- changing -------------------------------------------------------------- */

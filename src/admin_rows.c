@@ -54,24 +54,34 @@ json_t *
 admin_row_peer(const struct peer *peer, const struct tunnels *tunnels)
 {
 	const struct config_peer *conf = peer_conf(peer);
+	char connect[ADDR_TEXT_SIZE] = "";
 	struct peer_status status;
 
 	peer_get_status(peer, &status);
+	if (conf->dials)
+		addr_format(&conf->connect, connect, sizeof connect);
+	/* clang-format off */
 	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, "
-			 "s:I, s:i, s:i, s:i}",
-	    "name", conf->name, "role", conf->dials ? "dials" : "accepts",
+	    "s:o, s:o, s:o, s:I, s:i, s:i, s:i}",
+	    "name", conf->name,
+	    "role", conf->dials ? "dials" : "accepts",
 	    "security", conf->security == CONFIG_SECURITY_TLS ? "tls" : "plain",
-	    "state", status.state, "since", admin_row_time(status.since_us),
-	    "address", admin_row_text(status.address), "rtt_ms",
-	    status.rtt_ms < 0 ?
-		json_null() :
-		json_real((double)(int64_t)(status.rtt_ms * 1000) / 1000),
-	    "last_error", admin_row_text(status.error), "last_error_at",
-	    admin_row_time(status.error_us), "next_try_at",
-	    admin_row_time(status.next_try_us), "reconnects",
-	    (json_int_t)(status.ups > 0 ? status.ups - 1 : 0), "sessions",
-	    (int)admin_rows_peer_sessions(peer, tunnels), "channels_idle",
-	    (int)status.idle, "channels_used", (int)status.in_use);
+	    "state", status.state,
+	    "since", admin_row_time(status.since_us),
+	    "address", admin_row_text(status.address),
+	    "connect", admin_row_text(connect),
+	    "rtt_ms", status.rtt_ms < 0 ? json_null() :
+		json_real(status.rtt_ms),
+	    "last_error", admin_row_text(status.error),
+	    "last_error_at", admin_row_time(status.error_us),
+	    "last_refusal", admin_row_text(status.refusal),
+	    "last_refusal_at", admin_row_time(status.refusal_us),
+	    "next_try_at", admin_row_time(status.next_try_us),
+	    "reconnects", (json_int_t)(status.ups > 0 ? status.ups - 1 : 0),
+	    "sessions", (int)admin_rows_peer_sessions(peer, tunnels),
+	    "channels_idle", (int)status.idle,
+	    "channels_used", (int)status.in_use);
+	/* clang-format on */
 }
 
 json_t *
@@ -93,16 +103,26 @@ admin_row_tunnel(const struct tunnel *tunnel)
 	for (i = 0; i < REASON_COUNT; i++)
 		refused += tunnel->refused[i];
 	tunnel_get_bytes(tunnel, &up_bytes, &down_bytes);
+	/* clang-format off */
 	return json_pack("{s:s, s:o, s:s, s:s, s:s, s:o, s:o, s:s, s:i, s:I, "
-			 "s:i, s:I, s:I, s:I}",
-	    "name", conf->name, "peer", admin_row_text(conf->peer), "type",
-	    "tcp", "mode", "direct", "end", ledger_end_name(tunnel->end),
-	    "listen", admin_row_text(listen), "connect",
-	    admin_row_text(connect), "state", up ? "up" : "down", "sessions",
-	    (int)tunnel->n_sessions, "sessions_total",
-	    (json_int_t)tunnel->total, "held", up ? 0 : (int)tunnel->n_waiting,
-	    "refused", (json_int_t)refused, "up_bytes", (json_int_t)up_bytes,
-	    "down_bytes", (json_int_t)down_bytes);
+	    "s:i, s:I, s:I, s:I, s:o, s:o}",
+	    "name", conf->name,
+	    "peer", admin_row_text(conf->peer),
+	    "type", "tcp",
+	    "mode", "direct",
+	    "end", ledger_end_name(tunnel->end),
+	    "listen", admin_row_text(listen),
+	    "connect", admin_row_text(connect),
+	    "state", up ? "up" : "down",
+	    "sessions", (int)tunnel->n_sessions,
+	    "sessions_total", (json_int_t)tunnel->total,
+	    "held", up ? 0 : (int)tunnel->n_waiting,
+	    "refused", (json_int_t)refused,
+	    "up_bytes", (json_int_t)up_bytes,
+	    "down_bytes", (json_int_t)down_bytes,
+	    "last_error", admin_row_text(tunnel->error),
+	    "last_error_at", admin_row_time(tunnel->error_us));
+	/* clang-format on */
 }
 
 static json_t *
@@ -119,19 +139,25 @@ admin_row_uid(const uint8_t uid[WIRE_UID_SIZE])
 json_t *
 admin_row_ledger_session(const struct ledger_session *row)
 {
+	/* clang-format off */
 	return json_pack("{s:I, s:o, s:s, s:o, s:s, s:s, s:o, s:o, s:s, s:o, "
-			 "s:o, s:I, s:I, s:o, s:o}",
-	    "id", (json_int_t)row->id, "uid", admin_row_uid(row->uid), "tunnel",
-	    row->tunnel, "peer", admin_row_text(row->peer), "type", row->type,
-	    "end", ledger_end_name(row->end), "source",
-	    admin_row_text(row->source), "target", admin_row_text(row->target),
-	    "state", row->closed_us == 0 ? "open" : "closed", "opened_at",
-	    admin_row_time(row->opened_us), "closed_at",
-	    admin_row_time(row->closed_us), "up_bytes",
-	    (json_int_t)row->up_bytes, "down_bytes",
-	    (json_int_t)row->down_bytes, "close_reason",
-	    admin_row_text(reason_name(row->reason)), "closed_by",
-	    admin_row_text(row->closed_by));
+	    "s:o, s:I, s:I, s:o, s:o}",
+	    "id", (json_int_t)row->id,
+	    "uid", admin_row_uid(row->uid),
+	    "tunnel", row->tunnel,
+	    "peer", admin_row_text(row->peer),
+	    "type", row->type,
+	    "end", ledger_end_name(row->end),
+	    "source", admin_row_text(row->source),
+	    "target", admin_row_text(row->target),
+	    "state", row->closed_us == 0 ? "open" : "closed",
+	    "opened_at", admin_row_time(row->opened_us),
+	    "closed_at", admin_row_time(row->closed_us),
+	    "up_bytes", (json_int_t)row->up_bytes,
+	    "down_bytes", (json_int_t)row->down_bytes,
+	    "close_reason", admin_row_text(reason_name(row->reason)),
+	    "closed_by", admin_row_text(row->closed_by));
+	/* clang-format on */
 }
 
 json_t *

@@ -206,6 +206,29 @@ channel_keep_alive(struct channel *channel, double interval, double timeout)
 	return framing_send(channel->framing, &ping) == 0;
 }
 
+bool
+channel_is_alive(struct channel *channel)
+{
+	struct wire_message msg;
+	enum framing_status status;
+	int i;
+
+	for (i = 0; i < CHANNEL_BUDGET; i++) {
+		status = framing_read(channel->framing, &msg);
+		if (status != FRAMING_OK)
+			return status == FRAMING_AGAIN;
+		channel->last_heard = loop_now(channel->loop);
+		if (msg.type == WIRE_PING) {
+			msg.type = WIRE_PONG;
+			if (framing_send(channel->framing, &msg) != 0)
+				return false;
+		} else if (msg.type != WIRE_PONG) {
+			return false;
+		}
+	}
+	return true;
+}
+
 int
 channel_send_open(struct channel *channel, const struct wire_open *open)
 {

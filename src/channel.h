@@ -58,6 +58,10 @@ void channel_set_handler(struct channel *channel,
 bool channel_keep_alive(struct channel *channel, double interval,
     double timeout);
 
+/* While idle: handles what has come in but was not looked at yet; false if it
+ * has ended: free it. Never calls back. */
+bool channel_is_alive(struct channel *channel);
+
 /* 0, or -1 if it is dead: free it, and try another one. */
 int channel_send_open(struct channel *channel, const struct wire_open *open);
 

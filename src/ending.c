@@ -46,7 +46,7 @@ ending_step(struct ending *ending, enum ending_side side,
 	case ENDING_BROKEN:
 		/* All that it said is passed on: nothing is left to wait for. */
 		state->broken = true;
-		if (state->sent)
+		if (state->sent || other->broken)
 			return ending_abort(ending, side);
 		return ENDING_DISCARD;
 	case ENDING_RESET:

@@ -23,6 +23,7 @@ entry_refuse(struct tunnel *tunnel, int fd, const struct addr_sock *from,
 	char text[ADDR_TEXT_SIZE];
 
 	tunnel->refused[reason]++;
+	tunnel_set_error(tunnel, "%s", reason_name(reason));
 	log_info("%s: refused %s: %s", tunnel->label,
 	    addr_sock_format(from, text, sizeof text), reason_name(reason));
 	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
@@ -58,6 +59,8 @@ entry_dialled(const struct dial_outcome *outcome, void *arg)
 		    session->tunnel->label, (long long)session->id,
 		    addr_format(&session->tunnel->conf->connect, address,
 			sizeof address),
+		    outcome->error);
+		tunnel_set_error(session->tunnel, "connect %s: %s", address,
 		    outcome->error);
 		session_close(session, exit_dial_reason(outcome->status),
 		    exit_dial_by(outcome->status));
@@ -158,11 +161,12 @@ entry_channel_lost(struct channel *channel, void *arg)
 	session->channel = NULL;
 	session->holds_channel = false;
 	peer_channel_done(peer);
-	if (session->retried) {
+	if (session->open_sent && session->retried) {
 		session_close(session, REASON_CHANNEL_LOST, "peer");
 		return;
 	}
-	session->retried = true;
+	session->retried = session->open_sent;
+	session->open_sent = false;
 	session->early_sent = 0;
 	session->early.sent = false;
 	session->waited_up = session->waited_down = false;
@@ -214,6 +218,7 @@ entry_failed(struct session *session, const struct wire_refusal *refusal)
 	    session->tunnel->label, (long long)session->id,
 	    log_escape(text, sizeof text, refusal->text,
 		strlen(refusal->text)));
+	tunnel_set_error(session->tunnel, "the peer says: %s", text);
 	session_close(session, entry_failed_reason(refusal->code),
 	    refusal->code == WIRE_FAILED_REFUSED ||
 		    refusal->code == WIRE_FAILED_RESET ?
@@ -282,8 +287,13 @@ entry_got_channel(struct channel *channel, void *arg)
 	loop_timer_set(session->timer,
 	    conf->connect_timeout + ENTRY_ANSWER_SLACK);
 	channel_set_handler(channel, &entry_channel_handler, session);
-	if (channel_send_open(channel, &open) != 0 ||
-	    !entry_send_early(session))
+	/* One that was dead before costs nothing but another try. */
+	if (channel_send_open(channel, &open) != 0) {
+		entry_channel_lost(channel, session);
+		return;
+	}
+	session->open_sent = true;
+	if (!entry_send_early(session))
 		entry_channel_lost(channel, session);
 }
 

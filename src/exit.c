@@ -89,6 +89,8 @@ exit_dial_failed(struct session *session, const struct dial_outcome *outcome)
 	    addr_format(&session->tunnel->conf->connect, address,
 		sizeof address),
 	    outcome->error);
+	tunnel_set_error(session->tunnel, "connect %s: %s", address,
+	    outcome->error);
 	session->channel = NULL;
 	channel_send_failed(channel, session->tunnel->tunnels->linger,
 	    exit_failed_code(outcome->status), text);
@@ -166,7 +168,8 @@ exit_judge(struct tunnels *tunnels, struct peer *peer, struct tunnel *tunnel,
 		return "this session was opened before";
 	*code = WIRE_FAILED_LIMIT;
 	if (tunnel->conf->max_sessions > 0 &&
-	    tunnel->n_sessions >= (unsigned)tunnel->conf->max_sessions)
+	    tunnel->n_sessions - (same != NULL && same->tunnel == tunnel) >=
+		(unsigned)tunnel->conf->max_sessions)
 		return "max_sessions reached";
 	return NULL;
 }
@@ -209,6 +212,8 @@ exit_open(struct tunnels *tunnels, struct peer *peer, struct channel *channel,
 			tunnel->refused[code == WIRE_FAILED_LIMIT ?
 				REASON_LIMIT :
 				REASON_DENIED]++;
+		if (tunnel != NULL)
+			tunnel_set_error(tunnel, "refused: %s", why);
 		log_warning("%s: refused a session for tunnel %s: %s",
 		    peer_name(peer), open->tunnel, why);
 		exit_refuse(tunnels, peer, channel, code, why);

@@ -8,7 +8,7 @@ struct framing {
 	struct stream *stream;
 	size_t in_len;
 	uint8_t *out; /* NULL while nothing is kept */
-	size_t out_len;
+	size_t out_len, out_max;
 	uint8_t in[2 * WIRE_FRAME_MAX];
 };
 
@@ -26,6 +26,7 @@ framing_new(struct stream *stream)
 	}
 	memset(framing, 0, offsetof(struct framing, in));
 	framing->stream = stream;
+	framing->out_max = FRAMING_OUT_MAX;
 	return framing;
 }
 
@@ -37,6 +38,12 @@ framing_free(struct framing *framing)
 	stream_free(framing->stream);
 	free(framing->out);
 	free(framing);
+}
+
+void
+framing_set_out_max(struct framing *framing, size_t max)
+{
+	framing->out_max = max;
 }
 
 struct stream *
@@ -111,7 +118,7 @@ framing_send(struct framing *framing, const struct wire_message *msg)
 	len -= (size_t)done;
 	if (len == 0)
 		return 0;
-	if (framing->out_len + len > FRAMING_OUT_MAX)
+	if (framing->out_len + len > framing->out_max)
 		return -1;
 	grown = realloc(framing->out, framing->out_len + len);
 	if (grown == NULL)

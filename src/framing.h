@@ -14,7 +14,7 @@
 #include "stream.h"
 #include "wire.h"
 
-#define FRAMING_OUT_MAX 65536
+#define FRAMING_OUT_MAX 65536 /* bytes kept, unless set otherwise */
 
 enum framing_status {
 	FRAMING_OK,
@@ -35,9 +35,12 @@ struct stream *framing_stream(const struct framing *framing);
 enum framing_status framing_read(struct framing *framing,
     struct wire_message *out);
 
+/* A link may have thousands of kills to tell in one turn. */
+void framing_set_out_max(struct framing *framing, size_t max);
+
 /*
  * Sends, or keeps what the socket does not take; -1 if the stream is dead or
- * more than FRAMING_OUT_MAX would be kept: drop it then.
+ * more than the bound would be kept: drop it then.
  */
 int framing_send(struct framing *framing, const struct wire_message *msg);
 /* When the watch says writable: 0, or -1 as above. */

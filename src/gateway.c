@@ -30,6 +30,7 @@ struct gateway_source {
 struct gateway {
 	struct gateway_params params;
 	struct stranger_context context;
+	struct stranger_noise noise;
 	struct net_listener **listeners;
 	size_t n_listeners;
 	struct gateway_source *sources; /* uthash */
@@ -181,9 +182,11 @@ gateway_new(const struct gateway_params *params,
 		.tls = params->tls,
 		.peers = params->peers,
 		.name = params->config->daemon.name,
+		.noise = &gateway->noise,
 		.gone = gateway_gone,
 		.arg = gateway,
 	};
+	auth_random(&gateway->context.dummy, sizeof gateway->context.dummy);
 	for (i = 0; i < conf->n_listen; i++) {
 		struct net_listener *listener = net_listen(params->loop,
 		    &conf->listen[i], text, sizeof text);

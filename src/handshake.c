@@ -96,7 +96,9 @@ handshake_fail(struct handshake *hs, const char *error)
 static void
 handshake_refused(struct handshake *hs)
 {
-	handshake_end(hs, HANDSHAKE_REFUSED, "name or secret refused");
+	handshake_end(hs, HANDSHAKE_REFUSED,
+	    "name or secret refused "
+	    "(the gateway's log says why)");
 }
 
 static void
@@ -281,11 +283,15 @@ handshake_dialled(const struct dial_outcome *dialled, void *arg)
 {
 	struct handshake *hs = arg;
 	const struct config_peer *peer = hs->params.peer;
+	char address[ADDR_TEXT_SIZE], error[sizeof hs->outcome.error];
 	struct stream *stream;
 
 	hs->dial = NULL;
 	if (dialled->status != DIAL_OK) {
-		handshake_fail(hs, dialled->error);
+		snprintf(error, sizeof error, "connect %s: %s",
+		    addr_format(&peer->connect, address, sizeof address),
+		    dialled->error);
+		handshake_fail(hs, error);
 		return;
 	}
 	hs->outcome.address = dialled->to;

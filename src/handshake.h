@@ -25,7 +25,7 @@ enum handshake_status {
 
 struct handshake_outcome {
 	enum handshake_status status;
-	char error[200];	  /* unless OK; strangers' text is escaped */
+	char error[512];	  /* unless OK; strangers' text is escaped */
 	struct framing *framing;  /* OK: the callee's */
 	struct addr_sock address; /* of the gateway, once connected */
 	char name[NAME_SIZE];	  /* a link: what the gateway calls itself */

@@ -13,7 +13,7 @@
 #include "loop.h"
 #include "stream.h"
 
-#define LINGER_MAX 1024
+#define LINGER_MAX 16384
 #define LINGER_SECONDS 2.0
 
 struct linger;

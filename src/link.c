@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define LINK_OUT_MAX (1024 * 1024)
 /* Frames handled in one turn before others have theirs. */
 #define LINK_BUDGET 256
 
@@ -181,6 +182,7 @@ link_new(const struct link_params *params)
 	link->timeout = params->timeout;
 	link->last_heard = loop_now(link->loop);
 	link->rtt_ms = -1;
+	framing_set_out_max(link->framing, LINK_OUT_MAX);
 	loop_task_init(&link->again, link_again, link);
 	link->beat = loop_timer_new(link->loop, link_beat, link);
 	if (link->beat == NULL ||

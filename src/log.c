@@ -30,6 +30,7 @@ static const struct {
 /* Process-wide, as the log itself is. */
 static _Atomic int log_current_target = LOG_TARGET_STDERR;
 static _Atomic int log_current_level = LOG_LEVEL_INFO;
+static _Atomic bool log_echoes = false;
 
 void
 log_open(enum log_target target, enum log_level level)
@@ -38,6 +39,12 @@ log_open(enum log_target target, enum log_level level)
 		openlog("tunneld", LOG_PID | LOG_NDELAY, LOG_DAEMON);
 	log_current_target = target;
 	log_current_level = level;
+}
+
+void
+log_set_echo(bool echo)
+{
+	log_echoes = echo;
 }
 
 void
@@ -105,7 +112,8 @@ log_write(enum log_level level, const char *fmt, va_list ap)
 			*p = '?';
 	if (log_current_target == LOG_TARGET_SYSLOG)
 		syslog(log_levels[level].priority, "%s", text);
-	else
+	if (log_current_target == LOG_TARGET_STDERR ||
+	    (log_echoes && level <= LOG_LEVEL_WARNING))
 		log_to_stderr(level, text);
 	errno = saved;
 }

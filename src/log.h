@@ -10,6 +10,7 @@
 #ifndef TUNNELD_LOG_H
 #define TUNNELD_LOG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum log_level {
@@ -25,6 +26,9 @@ enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG };
 /* Opens the target; may be called again to change target or level. */
 void log_open(enum log_target target, enum log_level level);
 void log_set_level(enum log_level level);
+/* While on, warnings and errors that go to syslog go to stderr as well: for
+ * whoever starts us by hand. */
+void log_set_echo(bool echo);
 enum log_level log_get_level(void);
 
 /* "error", "warning", "notice", "info", "debug" and back; -1 if unknown. */

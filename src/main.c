@@ -154,10 +154,12 @@ main(int argc, char **argv)
 					start.config->daemon.log,
 	    arguments.verbose ? LOG_LEVEL_DEBUG :
 				start.config->daemon.log_level);
+	log_set_echo(true);
 	main_raise_limits();
 	daemon = daemon_new(&start);
 	if (daemon == NULL)
 		return 1;
+	log_set_echo(false);
 	status = daemon_run(daemon);
 	daemon_free(daemon);
 	return status;

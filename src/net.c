@@ -39,6 +39,9 @@ net_setup(int fd)
 {
 	int one = 1;
 
+	/* Urgent data (RFC 6093) is no channel of its own here: its byte is
+	 * carried where it stands. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof one);
 	/* Fails on UNIX sockets, which need it not. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 }
@@ -159,7 +162,9 @@ net_remove_stale(const struct addr_sock *sock)
 
 	if (lstat(path, &st) != 0 || !S_ISSOCK(st.st_mode))
 		return;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	/* Of the wrong type on purpose: whoever listens there is told nothing,
+	 * and the kernel says EPROTOTYPE if somebody does. */
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd == -1)
 		return;
 	if (connect(fd, &sock->sa, sock->len) == -1 && errno == ECONNREFUSED)
@@ -195,6 +200,7 @@ net_bind(const struct addr *addr, struct addr_sock *sock)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY,
 		    addr->host[0] == '\0' ? &zero : &one, sizeof one);
 	if (bind(fd, &sock->sa, sock->len) == -1 ||
+	    (addr->kind == ADDR_UNIX && chmod(addr->host, 0666) == -1) ||
 	    listen(fd, NET_BACKLOG) == -1) {
 		int saved = errno;
 		close(fd);

@@ -22,7 +22,8 @@ typedef void net_accept_fn(int fd, const struct addr_sock *from, void *arg);
 /*
  * Binds and listens; accepting starts with the next turn of the loop. The
  * address is a literal or a UNIX path (addr_to_sock); a UNIX socket nobody
- * listens on any more is replaced. NULL with the reason in error.
+ * listens on any more is replaced, and a new one is as open as a port on
+ * loopback (0666): its directory is what restricts it. NULL with the reason in error.
  *
  * Out of descriptors, accepting pauses for a second at a time and the log
  * says so once; a bounded number is accepted each turn.
@@ -45,7 +46,7 @@ void net_listener_address(const struct net_listener *listener,
 /* How many descriptors this process may have (RLIMIT_NOFILE). */
 int net_descriptors_max(void);
 
-/* Small segments leave at once; does nothing to UNIX sockets. */
+/* Small segments leave at once, urgent bytes are read in line. */
 void net_setup(int fd);
 
 /*

@@ -216,6 +216,8 @@ peer_get_status(const struct peer *peer, struct peer_status *out)
 		    sizeof out->address);
 	out->error = peer->error;
 	out->error_us = peer->error_us;
+	out->refusal = peer->refusal;
+	out->refusal_us = peer->refusal_us;
 	out->next_try_us = peer->next_try_us;
 	out->ups = peer->ups;
 	out->idle = peer->pool == NULL ? 0 : pool_idle(peer->pool);

@@ -106,6 +106,9 @@ bool peer_has_link(const struct peer *peer,
 int peer_accept_channel(struct peer *peer, const struct wire_attach *attach,
     struct framing *framing, const char **why);
 
+/* Somebody who claimed to be this peer was turned away, from there. */
+void peer_note_refusal(struct peer *peer, const char *from, const char *why);
+
 /* --- what is there to see ---------------------------------------------- */
 
 struct peer_status {
@@ -115,6 +118,8 @@ struct peer_status {
 	double rtt_ms;		      /* < 0: not known */
 	const char *error;	      /* "" if none */
 	int64_t error_us;
+	const char *refusal; /* of the last who came in its name; "" if none */
+	int64_t refusal_us;
 	int64_t next_try_us; /* 0: none */
 	uint64_t ups;	     /* how many times the link came up */
 	unsigned idle;	     /* channels of ours */

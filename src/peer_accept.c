@@ -125,3 +125,10 @@ peer_accept_channel(struct peer *peer, const struct wire_attach *attach,
 {
 	return pool_accept(peer->pool, attach, framing, why);
 }
+
+void
+peer_note_refusal(struct peer *peer, const char *from, const char *why)
+{
+	snprintf(peer->refusal, sizeof peer->refusal, "%s: %s", from, why);
+	peer->refusal_us = loop_wall_us();
+}

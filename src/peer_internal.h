@@ -41,8 +41,10 @@ struct peer {
 	unsigned in_use; /* channels handed out */
 	bool entries;
 	uint64_t ups;
-	char error[200];
+	char error[512];
 	int64_t error_us;
+	char refusal[ADDR_TEXT_SIZE + 128]; /* of one who came in our name */
+	int64_t refusal_us;
 	int64_t next_try_us;
 };
 

@@ -19,6 +19,19 @@ static const struct link_handler peer_link_handler = {
 /* --- channels ----------------------------------------------------------- */
 
 static void
+peer_enqueue(struct peer *peer, struct peer_waiter *waiter, bool first)
+{
+	if (first)
+		TAILQ_INSERT_HEAD(&peer->waiters, waiter, entry);
+	else
+		TAILQ_INSERT_TAIL(&peer->waiters, waiter, entry);
+	waiter->waiting = true;
+	peer->n_waiting++;
+	if (peer->pool != NULL)
+		pool_set_need(peer->pool, peer->entries, peer->n_waiting);
+}
+
+static void
 peer_serve_waiters(struct peer *peer)
 {
 	struct peer_waiter *waiter;
@@ -29,7 +42,10 @@ peer_serve_waiters(struct peer *peer)
 	    (waiter = TAILQ_FIRST(&peer->waiters)) != NULL) {
 		peer_wait_cancel(peer, waiter);
 		channel = pool_take(peer->pool);
-		peer->in_use++;
+		if (channel == NULL) {
+			peer_enqueue(peer, waiter, true);
+			return;
+		}
 		waiter->got(channel, waiter->arg);
 	}
 }
@@ -74,16 +90,11 @@ peer_wait(struct peer *peer, struct peer_waiter *waiter)
 	if (peer->pool != NULL && TAILQ_EMPTY(&peer->waiters)) {
 		channel = pool_take(peer->pool);
 		if (channel != NULL) {
-			peer->in_use++;
 			waiter->got(channel, waiter->arg);
 			return;
 		}
 	}
-	TAILQ_INSERT_TAIL(&peer->waiters, waiter, entry);
-	waiter->waiting = true;
-	peer->n_waiting++;
-	if (peer->pool != NULL)
-		pool_set_need(peer->pool, peer->entries, peer->n_waiting);
+	peer_enqueue(peer, waiter, false);
 }
 
 void
@@ -102,6 +113,9 @@ void
 peer_channel_done(struct peer *peer)
 {
 	peer->in_use--;
+	/* Somebody may wait for just this place. */
+	if (peer->pool != NULL)
+		pool_set_need(peer->pool, peer->entries, peer->n_waiting);
 }
 
 void

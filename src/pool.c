@@ -309,16 +309,20 @@ pool_missed(struct pool *pool)
 struct channel *
 pool_take(struct pool *pool)
 {
-	struct pool_entry *entry = TAILQ_FIRST(&pool->ours);
+	struct pool_entry *entry;
 	struct channel *channel;
 
-	if (entry == NULL) {
-		pool_missed(pool);
-		return NULL;
+	while ((entry = TAILQ_FIRST(&pool->ours)) != NULL) {
+		channel = pool_entry_remove(entry);
+		if (channel_is_alive(channel)) {
+			*pool->params.in_use += 1;
+			pool_fill(pool);
+			return channel;
+		}
+		channel_free(channel);
 	}
-	channel = pool_entry_remove(entry);
-	pool_fill(pool);
-	return channel;
+	pool_missed(pool);
+	return NULL;
 }
 
 void

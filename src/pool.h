@@ -54,7 +54,8 @@ void pool_free(struct pool *pool); /* closes all idle channels */
 /* How many sessions wait for a channel, and whether this end opens any. */
 void pool_set_need(struct pool *pool, bool entries, unsigned waiting);
 
-/* An idle channel of ours, or NULL. The caller sets its own handler. */
+/* An idle channel of ours that is alive as far as can be seen, or NULL; counted
+ * in in_use. The caller sets its own handler. */
 struct channel *pool_take(struct pool *pool);
 
 /* The dialler: the other end's WANT. */

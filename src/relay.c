@@ -12,6 +12,7 @@
 #define RELAY_BUDGET (1024 * 1024)
 /* Reads begin small: a short request through splice costs a third more. */
 #define RELAY_SMALL 16384
+#define RELAY_DRAIN 2.0	   /* seconds without progress behind a dead side */
 #define RELAY_FULL_READS 2 /* so many full ones in a row are bulk */
 
 /* One direction: from one side's stream to the other's. */
@@ -40,6 +41,9 @@ struct relay {
 	struct ending ending;
 	struct loop_task again; /* a half's budget ran out */
 	struct loop_timer *idle;
+	struct loop_timer *drain; /* of the half that reads from drain_side */
+	enum ending_side drain_side;
+	uint64_t drain_out; /* its `out` when the timer was set */
 	double idle_timeout;
 	double last;
 	bool done;
@@ -68,6 +72,44 @@ relay_drop_buffers(struct relay_half *half)
 	half->offset = half->len = 0;
 }
 
+static void
+relay_drained(void *arg)
+{
+	struct relay *relay = arg;
+	struct relay_half *half = &relay->half[relay->drain_side];
+
+	/* Holding nothing, it waits for that side's own end, which comes. */
+	if (half->out != relay->drain_out ||
+	    (half->len == 0 && half->in_pipe == 0)) {
+		relay->drain_out = half->out;
+		loop_timer_set(relay->drain, RELAY_DRAIN);
+		return;
+	}
+	relay->done = true;
+	loop_task_cancel(relay->loop, &relay->again);
+	loop_timer_cancel(relay->idle);
+	relay_abort(relay);
+	relay->fn(REASON_RESET, relay->drain_side, relay->arg);
+}
+
+/* The side is dead: what it said is passed on as long as somebody takes it. */
+static void
+relay_begin_drain(struct relay *relay, enum ending_side side)
+{
+	if (relay->drain == NULL)
+		relay->drain = loop_timer_new(relay->loop, relay_drained,
+		    relay);
+	if (relay->drain == NULL) {
+		relay->ending.reason = REASON_INTERNAL;
+		relay_abort(relay);
+		relay->done = true;
+		return;
+	}
+	relay->drain_side = side;
+	relay->drain_out = relay->half[side].out;
+	loop_timer_set(relay->drain, RELAY_DRAIN);
+}
+
 /* Records an ending; RELAY_STOP if this half has nothing more to do. */
 static enum relay_step
 relay_ended(struct relay *relay, enum ending_side side, enum ending_event event)
@@ -81,9 +123,11 @@ relay_ended(struct relay *relay, enum ending_side side, enum ending_event event)
 		relay->done = true;
 		return RELAY_STOP;
 	case ENDING_DISCARD:
-		/* The half that writes to this side. */
+		/* The half that writes to this side; the other one has a
+		 * moment to pass on what it holds. */
 		relay->half[!side].over = true;
 		relay_drop_buffers(&relay->half[!side]);
+		relay_begin_drain(relay, side);
 		return RELAY_STOP;
 	case ENDING_FINISH:
 		relay->half[side].eof = true;
@@ -176,22 +220,6 @@ relay_wants_splice(struct relay_half *half)
 	return half->pipe != NULL;
 }
 
-static enum relay_step
-relay_fill_pipe(struct relay_half *half)
-{
-	ssize_t n = relay_splice(stream_fd(half->source), half->pipe->in,
-	    PIPE_SIZE);
-
-	/* The pipe is empty here, so EAGAIN speaks of the socket. */
-	if (n <= 0)
-		return relay_source_status(half, relay_splice_status(n));
-	if (n < RELAY_SMALL)
-		half->full_reads = 0;
-	half->in_pipe = (size_t)n;
-	half->in += (uint64_t)n;
-	return RELAY_MOVED;
-}
-
 /* Keeps what the sink did not take. */
 static enum relay_step
 relay_keep(struct relay_half *half, const uint8_t *data, size_t len)
@@ -236,6 +264,24 @@ relay_copy(struct relay_half *half)
 		done += put;
 		half->out += put;
 	}
+	return RELAY_MOVED;
+}
+
+static enum relay_step
+relay_fill_pipe(struct relay_half *half)
+{
+	ssize_t n = relay_splice(stream_fd(half->source), half->pipe->in,
+	    PIPE_SIZE);
+
+	/* The pipe is empty here, so this speaks of the socket; but splice
+	 * does not step over urgent data and takes its mark for the end.
+	 * Reading does, and says what is true. */
+	if (n <= 0)
+		return relay_copy(half);
+	if (n < RELAY_SMALL)
+		half->full_reads = 0;
+	half->in_pipe = (size_t)n;
+	half->in += (uint64_t)n;
 	return RELAY_MOVED;
 }
 
@@ -303,6 +349,7 @@ relay_run(struct relay *relay)
 	}
 	loop_task_cancel(relay->loop, &relay->again);
 	loop_timer_cancel(relay->idle);
+	loop_timer_cancel(relay->drain);
 	relay->fn(relay->ending.reason, relay->ending.first, relay->arg);
 }
 
@@ -313,18 +360,20 @@ relay_again(void *arg)
 }
 
 /*
- * A side that is read no more, since it ended or since what it says goes
- * nowhere, can still die, and nobody else would notice.
+ * A side that is not read, since it ended, or since what it said waits for a
+ * sink that takes nothing, can die all the same, and nobody else would notice.
  */
 static bool
 relay_is_dead(const struct relay *relay, enum ending_side side)
 {
+	const struct relay_half *half = &relay->half[side];
 	int error = 0;
 	socklen_t len = sizeof error;
 
-	return relay->half[side].over &&
-	    getsockopt(stream_fd(relay->stream[side]), SOL_SOCKET, SO_ERROR,
-		&error, &len) == 0 &&
+	if (!half->over && half->len == 0 && half->in_pipe == 0)
+		return false;
+	return getsockopt(stream_fd(relay->stream[side]), SOL_SOCKET, SO_ERROR,
+		   &error, &len) == 0 &&
 	    error != 0;
 }
 
@@ -335,7 +384,7 @@ relay_ready(struct relay *relay, enum ending_side side, bool readable,
 	if (relay->done)
 		return;
 	if (readable && relay_is_dead(relay, side))
-		relay_ended(relay, side, ENDING_RESET);
+		relay_ended(relay, side, ENDING_BROKEN);
 	if (readable)
 		relay->half[side].readable = true;
 	if (writable)
@@ -367,6 +416,7 @@ relay_idle(void *arg)
 	}
 	relay->done = true;
 	loop_task_cancel(relay->loop, &relay->again);
+	loop_timer_cancel(relay->drain);
 	relay_abort(relay);
 	relay->fn(REASON_IDLE_TIMEOUT, ENDING_OUTSIDE, relay->arg);
 }
@@ -439,6 +489,7 @@ relay_free(struct relay *relay)
 		return;
 	loop_task_cancel(relay->loop, &relay->again);
 	loop_timer_free(relay->idle);
+	loop_timer_free(relay->drain);
 	relay_drop_buffers(&relay->half[0]);
 	relay_drop_buffers(&relay->half[1]);
 	stream_free(relay->stream[0]);

@@ -159,6 +159,24 @@ session_end_relay(struct session *session, enum reason reason, bool told)
 	relay_free(session->relay);
 }
 
+/* The same for one that is not open yet. */
+static void
+session_end_channel(struct session *session, bool told)
+{
+	struct linger *linger = session->tunnel->tunnels->linger;
+	struct relay_early early;
+	struct stream *stream;
+
+	if (!told || session->channel == NULL) {
+		channel_abort(session->channel);
+		return;
+	}
+	stream = channel_take_stream(session->channel, &early);
+	free(early.data);
+	if (stream != NULL)
+		linger_add(linger, stream, false);
+}
+
 static void
 session_release(struct session *session, enum reason reason, bool told)
 {
@@ -169,7 +187,7 @@ session_release(struct session *session, enum reason reason, bool told)
 	if (session->outside != NULL)
 		stream_abort(session->outside);
 	stream_free(session->outside);
-	channel_abort(session->channel);
+	session_end_channel(session, told);
 	dial_cancel(session->dial);
 	loop_timer_free(session->timer);
 	free(session->early.data);
@@ -216,8 +234,12 @@ session_close(struct session *session, enum reason reason, const char *by)
 	row.closed_us = loop_wall_us();
 	row.reason = reason;
 	snprintf(row.closed_by, sizeof row.closed_by, "%s", by);
-	if (session->state != SESSION_OPEN && session_was_refused(reason))
+	if (session->state != SESSION_OPEN && session_was_refused(reason)) {
 		tunnel->refused[reason]++;
+		/* A better word may have been said just now. */
+		if (tunnel->error_us < session->opened_us)
+			tunnel_set_error(tunnel, "%s", reason_name(reason));
+	}
 	tunnel->up_bytes += row.up_bytes;
 	tunnel->down_bytes += row.down_bytes;
 	ledger_put_session(tunnel->tunnels->params.ledger, &row);

@@ -42,7 +42,7 @@ struct session {
 	struct loop_timer *timer;
 	struct peer_waiter waiter;
 	bool holds_channel; /* peer_channel_done is due */
-	bool waited_up, waited_down, retried;
+	bool waited_up, waited_down, open_sent, retried;
 	struct relay_early early; /* from the user (exit: from the channel) */
 	size_t early_sent;	  /* of them, to the channel */
 	uint64_t early_bytes;	  /* read from the outside before the relay */

@@ -77,14 +77,33 @@ stranger_end(struct stranger *stranger)
 	context->gone(place, context->arg);
 }
 
+static bool
+stranger_may_warn(const struct stranger_context *context)
+{
+	struct stranger_noise *noise = context->noise;
+	double now = loop_now(context->loop);
+
+	if (now - noise->since >= 60) {
+		if (noise->n > STRANGER_WARNINGS)
+			log_warning("gateway: %u more strangers failed",
+			    noise->n - STRANGER_WARNINGS);
+		noise->since = now;
+		noise->n = 0;
+	}
+	return ++noise->n <= STRANGER_WARNINGS;
+}
+
 /* Noise from the internet is logged low, a peer that fails high. */
 static void
 stranger_fail(struct stranger *stranger, const char *who, const char *why)
 {
+	struct peer *claimed = peers_find(stranger->context->peers, who);
 	char from[ADDR_TEXT_SIZE];
 
 	addr_sock_format(&stranger->from, from, sizeof from);
-	if (stranger->greeted)
+	if (claimed != NULL)
+		peer_note_refusal(claimed, from, why);
+	if (stranger->greeted && stranger_may_warn(stranger->context))
 		log_warning("gateway: %s%s%s: %s", from,
 		    who[0] == '\0' ? "" : " as ", who, why);
 	else
@@ -180,6 +199,13 @@ stranger_on_hello_tls(struct stranger *stranger)
 	auth_wipe(&key, sizeof key);
 }
 
+static const struct auth_secret *
+stranger_secret(const struct stranger *stranger)
+{
+	return stranger->peer != NULL ? &peer_conf(stranger->peer)->secret :
+					&stranger->context->dummy;
+}
+
 static void
 stranger_on_hello_plain(struct stranger *stranger)
 {
@@ -197,12 +223,10 @@ stranger_on_hello_plain(struct stranger *stranger)
 	snprintf(challenge->name, sizeof challenge->name, "%s",
 	    stranger->context->name);
 	auth_random(challenge->nonce, sizeof challenge->nonce);
-	/* An unknown name is answered with a random MAC, which nobody can tell
-	 * from that of another secret. */
-	auth_random(challenge->mac, sizeof challenge->mac);
-	if (stranger->peer != NULL &&
-	    auth_gateway_mac(&peer_conf(stranger->peer)->secret, hello,
-		challenge, challenge->mac) != 0) {
+	/* An unknown name is answered as one with another secret is, which it
+	 * is in fact: nobody can tell, not by the time it takes either. */
+	if (auth_gateway_mac(stranger_secret(stranger), hello, challenge,
+		challenge->mac) != 0) {
 		stranger_fail(stranger, hello->name, "OpenSSL failed");
 		return;
 	}
@@ -219,13 +243,15 @@ stranger_on_proof(struct stranger *stranger, const struct wire_proof *proof)
 	struct peer *peer = stranger->peer;
 	uint8_t mac[WIRE_MAC_SIZE];
 	struct auth_key key;
+	bool proven;
 
+	proven = auth_dialler_mac(stranger_secret(stranger), hello,
+		     &stranger->challenge, mac) == 0 &&
+	    auth_equal(mac, proof->mac, sizeof mac);
 	if (peer == NULL) {
 		stranger_refuse(stranger,
 		    stranger_why_unknown(stranger, hello->name));
-	} else if (auth_dialler_mac(&peer_conf(peer)->secret, hello,
-		       &stranger->challenge, mac) != 0 ||
-	    !auth_equal(mac, proof->mac, sizeof mac)) {
+	} else if (!proven) {
 		stranger_refuse(stranger, "wrong secret");
 	} else if (auth_plain_link_key(&peer_conf(peer)->secret, hello,
 		       &stranger->challenge, &key) != 0) {

@@ -16,11 +16,21 @@
 
 struct stranger;
 
+/* So many of them may be warned of in a minute, then they are only counted:
+ * strangers must not fill the disk. Zeroed memory to begin with. */
+#define STRANGER_WARNINGS 30
+struct stranger_noise {
+	double since;
+	unsigned n;
+};
+
 struct stranger_context {
 	struct loop *loop;
 	struct tls *tls;
 	const struct peers *peers;
-	const char *name; /* daemon.name */
+	const char *name;	  /* daemon.name */
+	struct auth_secret dummy; /* random: in the place of unknown names' */
+	struct stranger_noise *noise;
 	/* It is done, one way or the other, and its place is free. */
 	void (*gone)(void *place, void *arg);
 	void *arg;

@@ -8,6 +8,9 @@
 
 /* The PSK is bound to SHA-256, so only suites with that hash will do. */
 #define TLS_SUITES "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256"
+/* What a stranger may say before the handshake is done; ours says 400 bytes.
+ * Read-ahead adds a record at most. */
+#define TLS_STRANGER_MAX 4096
 #define TLS_EXPORTER_LABEL "EXPERIMENTAL tunneld/1 link"
 
 struct tls {
@@ -174,13 +177,30 @@ tls_session_new(struct tls *tls, SSL_CTX *ctx, int fd)
 	return ssl;
 }
 
+/* OpenSSL would take a ClientHello of 128 KiB from anybody. */
+static long
+tls_bound(BIO *bio, int what, const char *data, size_t len, int argi, long argl,
+    int result, size_t *done)
+{
+	(void)data;
+	(void)len;
+	(void)argi;
+	(void)argl;
+	(void)done;
+	if (what == BIO_CB_READ && BIO_number_read(bio) > TLS_STRANGER_MAX)
+		return -1;
+	return result;
+}
+
 SSL *
 tls_accept(struct tls *tls, int fd)
 {
 	SSL *ssl = tls_session_new(tls, tls->server, fd);
 
-	if (ssl != NULL)
-		SSL_set_accept_state(ssl);
+	if (ssl == NULL)
+		return NULL;
+	BIO_set_callback_ex(SSL_get_rbio(ssl), tls_bound);
+	SSL_set_accept_state(ssl);
 	return ssl;
 }
 
@@ -200,6 +220,22 @@ tls_connect(struct tls *tls, int fd, const char *name,
 	return ssl;
 }
 
+/* OpenSSL counts the alerts of the other side from an offset. These are what
+ * a PSK that is not known, or not right, is answered with. */
+static bool
+tls_is_refusal(int reason)
+{
+	switch (reason - SSL_AD_REASON_OFFSET) {
+	case SSL_AD_HANDSHAKE_FAILURE:
+	case SSL_AD_ILLEGAL_PARAMETER:
+	case SSL_AD_DECRYPT_ERROR:
+	case SSL_AD_UNKNOWN_PSK_IDENTITY:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static enum tls_result
 tls_explain(const char **why)
 {
@@ -210,9 +246,11 @@ tls_explain(const char **why)
 	*why = "TLS handshake failed";
 	if (ERR_GET_LIB(error) != ERR_LIB_SSL)
 		*why = error == 0 ? "closed during the TLS handshake" : *why;
+	else if (tls_is_refusal(reason))
+		result = TLS_REFUSED;
 	else if (reason > SSL_AD_REASON_OFFSET &&
 	    reason < SSL_AD_REASON_OFFSET + 256)
-		result = TLS_REFUSED; /* OpenSSL counts alerts from there */
+		*why = "the other side ended the TLS handshake with an alert";
 	else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
 		*why = "the other side did not prove that it knows the secret";
 	else if (reason == SSL_R_BINDER_DOES_NOT_VERIFY)
@@ -238,6 +276,7 @@ tls_handshake(SSL *ssl, const char **why)
 	code = SSL_do_handshake(ssl);
 	if (code == 1) {
 		auth_wipe(&mine->secret, sizeof mine->secret);
+		BIO_set_callback_ex(SSL_get_rbio(ssl), NULL);
 		if (!SSL_session_reused(ssl)) {
 			*why = "the pre-shared key was not used";
 			return TLS_FAILED;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "tunnel.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -235,6 +237,17 @@ tunnel_allows(const struct tunnel *tunnel, const struct addr_sock *source)
 		if (addr_cidr_match(&conf->allow[i], source))
 			return true;
 	return conf->n_allow == 0;
+}
+
+void
+tunnel_set_error(struct tunnel *tunnel, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(tunnel->error, sizeof tunnel->error, fmt, ap);
+	va_end(ap);
+	tunnel->error_us = loop_wall_us();
 }
 
 void

@@ -36,8 +36,10 @@ struct tunnel {
 	unsigned n_waiting;		/* of them, for a channel */
 	uint64_t total;			/* since the start */
 	uint64_t refused[REASON_COUNT]; /* users not served, by reason */
-	uint64_t up_bytes, down_bytes;	/* of closed sessions */
-	UT_hash_handle hh;		/* by label */
+	char error[512]; /* why the last user was not served; "": none */
+	int64_t error_us;
+	uint64_t up_bytes, down_bytes; /* of closed sessions */
+	UT_hash_handle hh;	       /* by label */
 };
 
 struct tunnels_params {
@@ -93,6 +95,10 @@ bool tunnels_knows_uid(const struct tunnels *tunnels,
 
 /* Whether the tunnel's allow and deny let the source in. */
 bool tunnel_allows(const struct tunnel *tunnel, const struct addr_sock *source);
+
+/* A user was not served: for whoever asks. */
+void tunnel_set_error(struct tunnel *tunnel, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* Bytes of all its sessions, live ones too. */
 void tunnel_get_bytes(const struct tunnel *tunnel, uint64_t *up,

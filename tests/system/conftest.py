@@ -12,7 +12,9 @@ import pytest
 
 import harness
 import services
-from harness import Daemon, Netns, Pair, SECURITIES, FACTOR
+from daemons import Daemon, Pair
+from harness import FACTOR, SECURITIES
+from netns import Netns, join_netns
 
 BOUND = 120     # seconds of one test's set-up, call or tear-down
 
@@ -178,5 +180,21 @@ def netns(closing):
 def cable(netns):
     """Two namespaces with a cable, 10.77.0.1 and 10.77.0.2."""
     a, b = netns(), netns()
-    harness.join_netns(a, b)
+    join_netns(a, b)
     return a, b
+
+
+@pytest.fixture
+def far_pair(cable, pair_of, closing):
+    """An edge and a home with a cable between them."""
+    a, b = cable
+
+    def make(security, connect_to=None, **options):
+        service = b.call(lambda: closing(services.Echo("127.0.0.1:0")))
+        p = pair_of(security,
+                    [harness.reverse("web", connect_to or service.address,
+                                     **options.pop("tunnel", {}))],
+                    gateway=["10.77.0.1:0"], edge={"netns": a},
+                    home={"netns": b}, **options)
+        return p.start()
+    return make

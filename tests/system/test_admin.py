@@ -8,6 +8,7 @@ import json
 import os
 import pwd
 import re
+import shutil
 import socket
 import stat
 import subprocess
@@ -16,9 +17,11 @@ import time
 import pytest
 
 import harness
-from harness import (Admin, AdminError, FACTOR, ORDINARY_USER, TUNNELCTL,
-                     reverse, run, spawn, wait_until)
-from services import Swarm, ask, connect, round_trip
+from adminsocket import Admin, AdminError
+from crowd import Swarm
+from harness import (FACTOR, ORDINARY_USER, TUNNELCTL, reverse, run, spawn,
+                     wait_until)
+from services import ask, connect, round_trip
 
 
 @pytest.fixture
@@ -359,7 +362,7 @@ def reachable(alone):
 
 
 def ctl_as(d, user, words, groups=None):
-    binary = harness.shutil.copy(TUNNELCTL, d.path("tunnelctl"))
+    binary = shutil.copy(TUNNELCTL, d.path("tunnelctl"))
     os.chmod(binary, 0o755)
     process = spawn([binary, "-s", d.admin_path, *words], user=user,
                     groups=groups, stdout=subprocess.PIPE,

@@ -14,8 +14,11 @@ import time
 import pytest
 
 import harness
+from adminsocket import AdminError
+from crowd import many_sessions
 from harness import FACTOR, reverse, wait_until
-from services import (PATTERN, ask, connect, many_sessions, round_trip)
+from netns import tmpfs
+from services import PATTERN, ask, connect, round_trip
 
 MIB = 1 << 20
 
@@ -25,7 +28,7 @@ def disk():
     """A file system of 8 MiB."""
     harness.need_root("mounting a tmpfs")
     path = tempfile.mkdtemp(prefix="td-", dir="/tmp")
-    with harness.tmpfs(path, 8 * MIB):
+    with tmpfs(path, 8 * MIB):
         yield path
     os.rmdir(path)
 
@@ -346,7 +349,7 @@ def test_damaged_while_running(alone):
         spoil(path, 0)
 
     def set_aside_and_well():
-        with contextlib.suppress(harness.AdminError):
+        with contextlib.suppress(AdminError):
             d.history()
         ledger = d.ledger()
         return ledger["set_aside_at"] and ledger["state"] == "ok"

@@ -9,9 +9,10 @@ import time
 import pytest
 
 import harness
+from crowd import Swarm, many_sessions
 from harness import FACTOR, SLOW, forward, reverse, wait_until
-from services import (PATTERN, Pump, Swarm, ask, connect, many_sessions,
-                      round_trip, send_pattern, take_pattern)
+from services import (PATTERN, Pump, ask, connect, round_trip, send_pattern,
+                      take_pattern)
 
 MIB = 1 << 20
 ORDINARY = harness.ORDINARY_USER
