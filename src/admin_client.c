@@ -72,7 +72,7 @@ admin_client_send(struct admin_client *client, json_t *message)
 	}
 	if (message == NULL ||
 	    json_dump_callback(message, dump_to_buffer, client->out,
-		JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0 ||
+		JSON_COMPACT | JSON_REAL_PRECISION(12)) != 0 ||
 	    evbuffer_add(client->out, "\n", 1) != 0) {
 		/* Half a line may stand there, which cannot be taken back. */
 		json_decref(message);

@@ -208,11 +208,17 @@ gateway_new(const struct gateway_params *params,
 void
 gateway_start(struct gateway *gateway)
 {
+	char text[ADDR_TEXT_SIZE];
+	struct addr_sock address;
 	size_t i;
 
-	for (i = 0; i < gateway->n_listeners; i++)
+	for (i = 0; i < gateway->n_listeners; i++) {
+		gateway_address(gateway, i, &address);
+		log_notice("gateway: listening on %s",
+		    addr_sock_format(&address, text, sizeof text));
 		net_listener_start(gateway->listeners[i], gateway_accept,
 		    gateway);
+	}
 }
 
 void

@@ -144,7 +144,7 @@ main(int argc, char **argv)
 	}
 	config_errors_clear(&errors);
 	if (arguments.test) {
-		printf("%s: no errors, %zu peers, %zu tunnels\n",
+		printf("%s: no errors; peers: %zu, tunnels: %zu\n",
 		    arguments.path, start.config->n_peers,
 		    start.config->n_tunnels);
 		config_unref(start.config);

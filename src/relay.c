@@ -276,8 +276,10 @@ relay_fill_pipe(struct relay_half *half)
 	/* The pipe is empty here, so this speaks of the socket; but splice
 	 * does not step over urgent data and takes its mark for the end.
 	 * Reading does, and says what is true. */
-	if (n <= 0)
+	if (n == 0 || (n < 0 && errno == EAGAIN))
 		return relay_copy(half);
+	if (n < 0)
+		return relay_source_status(half, STREAM_RESET);
 	if (n < RELAY_SMALL)
 		half->full_reads = 0;
 	half->in_pipe = (size_t)n;

@@ -114,6 +114,12 @@ tunnels_listen(struct tunnels *tunnels,
 static void
 tunnel_start(struct tunnel *tunnel)
 {
+	char text[ADDR_TEXT_SIZE];
+	struct addr_sock address;
+
+	net_listener_address(tunnel->listener, &address);
+	log_notice("%s: listening on %s", tunnel->label,
+	    addr_sock_format(&address, text, sizeof text));
 	net_listener_yield(tunnel->listener);
 	net_listener_start(tunnel->listener, entry_accept, tunnel);
 }
