@@ -12,9 +12,10 @@
 
 #define ERROR_SIZE 600
 #define ID_MAX ((json_int_t)1 << 53)
-#define LIMIT_MAX 100000
-#define KILL_BATCH 1000 /* ids in a request, which has a longest line */
-#define KILLED_SHOWN 20 /* ids that are named to people */
+#define LIMIT_MAX 10000
+#define KILL_BATCH 1000	 /* ids in a request, which has a longest line */
+#define KILLED_SHOWN 20	 /* ids that are named to people, ... */
+#define MISSING_ASKED 20 /* ... and that are asked for, if not found */
 
 /* --- Asking ------------------------------------------------------------- */
 
@@ -37,6 +38,20 @@ take_rows(json_t *data, void *arg)
 	return output_broken(list->out) ? -1 : 0;
 }
 
+/* On a connection of its own. */
+static enum client_status
+ask_quietly(const struct context *context, const struct client_request *request,
+    char *error, size_t error_size)
+{
+	enum client_status status = CLIENT_LOST;
+	struct client *client = client_open(context->socket, error, error_size);
+
+	if (client != NULL)
+		status = client_ask(client, request, error, error_size);
+	client_close(client);
+	return status;
+}
+
 /*
  * Asks once, says what went wrong, returns the exit status. Takes args. The
  * answer is an object, or for take_rows an array.
@@ -51,14 +66,10 @@ ask(struct context *context, json_t *args, client_data_fn *fn, void *arg)
 		.fn = fn,
 		.arg = arg,
 	};
-	enum client_status status = CLIENT_LOST;
 	char error[ERROR_SIZE];
-	struct client *client = client_open(context->socket, error,
+	enum client_status status = ask_quietly(context, &request, error,
 	    sizeof error);
 
-	if (client != NULL)
-		status = client_ask(client, &request, error, sizeof error);
-	client_close(client);
 	json_decref(args);
 	switch (status) {
 	case CLIENT_OK:
@@ -250,6 +261,53 @@ kill_ids(struct context *context, struct killing *killing)
 	return status;
 }
 
+static int
+take_state(json_t *data, void *arg)
+{
+	const char *state = json_string_value(json_object_get(data, "state"));
+
+	*(bool *)arg = state != NULL && strcmp(state, "closed") == 0;
+	return 0;
+}
+
+/* Why this session cannot be killed: has it ended, or was it never there? */
+static enum client_status
+say_missing(const struct context *context, json_t *id)
+{
+	bool closed = false;
+	struct client_request request = {
+		.command = "session",
+		.args = json_pack("{s:O}", "id", id),
+		.type = JSON_OBJECT,
+		.fn = take_state,
+		.arg = &closed,
+	};
+	char error[ERROR_SIZE];
+	enum client_status status = ask_quietly(context, &request, error,
+	    sizeof error);
+
+	json_decref(request.args);
+	if (status == CLIENT_REFUSED)
+		commands_error(context, "%s", error);
+	else
+		commands_error(context,
+		    "session %" JSON_INTEGER_FORMAT " is %s",
+		    json_integer_value(id), closed ? "closed already" : "gone");
+	return status;
+}
+
+static void
+say_not_found(const struct context *context, const json_t *ids)
+{
+	enum client_status status = CLIENT_OK;
+	size_t n = json_array_size(ids), i;
+
+	for (i = 0; i < n && i < MISSING_ASKED && status != CLIENT_LOST; i++)
+		status = say_missing(context, json_array_get(ids, i));
+	if (i < n)
+		commands_error(context, "%zu more are not open", n - i);
+}
+
 static void
 show_killed(struct output *out, const struct killing *killing)
 {
@@ -292,10 +350,7 @@ action_kill(struct context *context)
 		    &killing);
 	result = json_pack("{s:o, s:o}", "killed", killing.killed, "not_found",
 	    killing.not_found);
-	for (size_t i = 0; i < json_array_size(killing.not_found); i++)
-		commands_error(context,
-		    "there is no session %" JSON_INTEGER_FORMAT,
-		    json_integer_value(json_array_get(killing.not_found, i)));
+	say_not_found(context, killing.not_found);
 	if (status == EXIT_DONE || json_array_size(killing.killed) > 0)
 		if (!output_whole(context->out, result))
 			show_killed(context->out, &killing);

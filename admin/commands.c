@@ -10,7 +10,7 @@ const struct option_entry commands_options[] = {
 	{ OPTION_TUNNEL, 't', "tunnel", "TUNNEL",
 	    "only this tunnel: NAME or PEER/NAME" },
 	{ OPTION_PEER, 'p', "peer", "PEER", "only this peer" },
-	{ OPTION_LIMIT, 'n', "limit", "N", "at most so many, newest first" },
+	{ OPTION_LIMIT, 'n', "limit", "N", "at most so many (default: 100)" },
 	{ OPTION_NAME, 'N', "name", "NAME",
 	    "this machine's name (default: its host name)" },
 	{ OPTION_SOCKET, 's', "socket", "PATH", "the daemon's admin socket" },
@@ -68,13 +68,16 @@ static const struct command commands[] = {
 	    "status is 1 then.",
 	    OPTION_TUNNEL | OPTION_PEER, 0, -1, action_kill },
 	{ "history", "[-n N] [-t TUNNEL] [-p PEER]",
-	    "closed sessions, newest first", NULL,
+	    "closed sessions, newest first",
+	    "From the ledger, which remembers peers and tunnels that are "
+	    "configured no more:\na name that it does not know is no error, "
+	    "the list is empty.",
 	    OPTION_LIMIT | OPTION_TUNNEL | OPTION_PEER, 0, 0, action_history },
 	{ "version", "", "the versions of daemon and tunnelctl", NULL, 0, 0, 0,
 	    action_version },
 	{ "secret", "[FILE]", "make a new secret",
 	    "Prints it, or writes it to FILE (mode 0600), which must not "
-	    "exist yet. Needs no daemon.",
+	    "exist yet.\nNeeds no daemon.",
 	    0, 0, 1, action_secret },
 	{ "pair", "[-N NAME] CLIENT HOST:PORT",
 	    "the config of a new pair of machines",

@@ -135,6 +135,13 @@ format_age(const json_t *value, char *buf, size_t size)
 	return format_seconds(fabs(read_clock() - then), buf, size);
 }
 
+bool
+format_is_recent(const json_t *value, double seconds)
+{
+	/* Of no time at all it is false. */
+	return read_clock() - read_time(value) <= seconds;
+}
+
 char *
 format_between(const json_t *from, const json_t *to, char *buf, size_t size)
 {
@@ -183,7 +190,9 @@ format_rtt(const json_t *value, char *buf, size_t size)
 
 	if (!json_is_number(value))
 		return format_none(buf, size);
-	if (ms < 9.95)
+	if (ms < 0.05)
+		snprintf(buf, size, "<0.1ms");
+	else if (ms < 9.95)
 		snprintf(buf, size, "%.1fms", ms);
 	else if (ms < 999.5)
 		snprintf(buf, size, "%.0fms", ms);

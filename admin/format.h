@@ -11,6 +11,7 @@
 #define TUNNELCTL_FORMAT_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #define FORMAT_SIZE 32
@@ -30,6 +31,9 @@ char *format_duration(const json_t *value, char *buf, size_t size);
 char *format_age(const json_t *value, char *buf, size_t size);
 char *format_time(const json_t *value, char *buf, size_t size);
 char *format_time_whole(const json_t *value, char *buf, size_t size);
+
+/* Whether a time is no longer ago than that. */
+bool format_is_recent(const json_t *value, double seconds);
 
 /* From one time to the other. */
 char *format_between(const json_t *from, const json_t *to, char *buf,

@@ -111,8 +111,8 @@ check_line(const struct line *line)
 	commands_error(&line->context,
 	    n < command->min_args ? "an argument is missing" :
 				    "too many arguments");
-	fprintf(stderr, "usage: tunnelctl %s %s\n", command->name,
-	    command->args);
+	fprintf(stderr, "usage: tunnelctl %s%s%s\n", command->name,
+	    command->args[0] == '\0' ? "" : " ", command->args);
 	return -1;
 }
 

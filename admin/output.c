@@ -18,13 +18,18 @@ check_stdout(struct output *out)
 		out->error = errno != 0 ? errno : EIO;
 }
 
+/* As many as make a duration exact to the millisecond for thirty years. */
+#define REAL_DIGITS 12
+
 /* --- JSON --------------------------------------------------------------- */
 
 /* Pretty, each line but the first indented; strings hold no raw newline. */
 static void
 print_json(const json_t *value, int indent)
 {
-	char *text = json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY);
+	char *text = json_dumps(value,
+	    JSON_INDENT(2) | JSON_ENCODE_ANY |
+		JSON_REAL_PRECISION(REAL_DIGITS));
 
 	for (const char *c = text; c != NULL && *c != '\0'; c++) {
 		putchar(*c);

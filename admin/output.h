@@ -26,10 +26,14 @@ enum output_format { OUTPUT_TABLE, OUTPUT_JSON };
 typedef void output_text_fn(const json_t *row, char *buf, size_t size);
 
 enum {
-	OUTPUT_RIGHT = 1,    /* numbers */
-	OUTPUT_SHRINK = 2,   /* may lose its middle where room is short */
-	OUTPUT_OPTIONAL = 4, /* left out where room is short */
+	OUTPUT_RIGHT = 1,   /* numbers */
+	OUTPUT_SHRINK = 2,  /* may lose its middle where room is short */
+	OUTPUT_ADDRESS = 4, /* loses of its host then, never of its port */
+	OUTPUT_DROP_SHIFT = 4
 };
+
+/* Left out where room is short, lower ranks (1 to 15) first. */
+#define OUTPUT_DROP(rank) ((rank) << OUTPUT_DROP_SHIFT)
 
 struct output_column {
 	const char *head;

@@ -11,10 +11,9 @@
 
 #define ROWS_AHEAD 256 /* that widths are taken from */
 #define GAP 2	       /* columns between columns */
-#define WIDTH_MIN 7    /* of a column that shrinks, ... */
-#define WIDTH_EASY 21  /* ... and before other columns go for it */
+#define WIDTH_MIN 8    /* of a column that shrinks, ... */
+#define WIDTH_EASY 28  /* ... and before other columns go for it */
 #define NOTE_INDENT 4
-#define ARROW " -> " /* in a cell, between two addresses */
 
 static void
 cell_text(const struct output_column *column, const json_t *row, char *buf)
@@ -26,52 +25,54 @@ cell_text(const struct output_column *column, const json_t *row, char *buf)
 		    OUTPUT_CELL_SIZE);
 }
 
-/*
- * Prints text, which is ASCII, in so many columns, without its middle if it
- * is longer: the end of an address tells as much as its beginning.
- */
-static void
-print_cut(const char *text, size_t len, size_t width)
+/* What stands for text that is left out. */
+static const char *
+dots(size_t *width)
 {
 	bool utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
-	const char *dots = utf8 ? "\xe2\x80\xa6" : "..";
-	size_t mark = utf8 ? 1 : 2, head, tail;
+
+	*width = utf8 ? 1 : 2;
+	return utf8 ? "\xe2\x80\xa6" : "..";
+}
+
+/* The end that an address keeps: ":22", "]:22". NULL: it is none. */
+static const char *
+address_tail(const char *text, size_t width)
+{
+	const char *port = strrchr(text, ':');
+
+	if (port == NULL || strncmp(text, "unix:", 5) == 0)
+		return NULL;
+	if (port > text && port[-1] == ']' && strlen(port) + 4 < width)
+		port--;
+	return strlen(port) + 3 <= width ? port : NULL;
+}
+
+/*
+ * Prints text, which is ASCII, in so many columns: a longer one without its
+ * middle, since the end of a path tells as much as its beginning; an address
+ * without the end of its host.
+ */
+static void
+print_cell(const char *text, size_t width, bool address)
+{
+	size_t len = strlen(text), mark, tail;
+	const char *dot = dots(&mark);
+	const char *end = address ? address_tail(text, width) : NULL;
 
 	if (len <= width || width <= mark) {
 		printf("%.*s", (int)(len < width ? len : width), text);
 		return;
 	}
-	tail = (width - mark) / 2;
-	head = width - mark - tail;
-	printf("%.*s%s%.*s", (int)head, text, dots, (int)tail,
+	tail = end != NULL ? strlen(end) : (width - mark) / 2;
+	printf("%.*s%s%s", (int)(width - mark - tail), text, dot,
 	    text + len - tail);
 }
 
-/* The same, but both sides of an arrow lose, the longer one first. */
-static void
-print_cell(const char *text, size_t width)
+static bool
+may_shrink(const struct output_column *column)
 {
-	const char *arrow = strstr(text, ARROW);
-	size_t left, right, room = width - strlen(ARROW);
-
-	if (arrow == NULL || width < 4 * strlen(ARROW)) {
-		print_cut(text, strlen(text), width);
-		return;
-	}
-	left = (size_t)(arrow - text);
-	right = strlen(arrow + strlen(ARROW));
-	if (left + right > room) {
-		if (left <= room / 2)
-			right = room - left;
-		else if (right <= room / 2)
-			left = room - right;
-		else
-			left = room - (right = room / 2);
-	}
-	print_cut(text, (size_t)(arrow - text), left);
-	printf(ARROW);
-	arrow += strlen(ARROW);
-	print_cut(arrow, strlen(arrow), right);
+	return (column->flags & (OUTPUT_SHRINK | OUTPUT_ADDRESS)) != 0;
 }
 
 /* One line of the table; row NULL prints the heads. */
@@ -95,15 +96,14 @@ print_line(const struct output *out, const json_t *row)
 		/* What came after the widths were set may be wider; half an
 		 * id would be the id of another session. */
 		if (len > width &&
-		    (out->width == SIZE_MAX ||
-			(column->flags & OUTPUT_SHRINK) == 0))
+		    (out->width == SIZE_MAX || !may_shrink(column)))
 			width = len;
 		if (len > width)
 			len = width;
 		if ((column->flags & OUTPUT_RIGHT) != 0)
 			owed += width - len;
 		printf("%*s", (int)owed, "");
-		print_cell(text, width);
+		print_cell(text, width, (column->flags & OUTPUT_ADDRESS) != 0);
 		owed = GAP;
 		if ((column->flags & OUTPUT_RIGHT) == 0)
 			owed += width - len;
@@ -168,23 +168,29 @@ find_widest(struct output *out, size_t min)
 	size_t *widest = NULL;
 
 	for (size_t i = 0; out->view->columns[i].head != NULL; i++)
-		if ((out->view->columns[i].flags & OUTPUT_SHRINK) != 0 &&
+		if (may_shrink(&out->view->columns[i]) &&
 		    out->widths[i] > min &&
 		    (widest == NULL || out->widths[i] > *widest))
 			widest = &out->widths[i];
 	return widest;
 }
 
+/* The column that is missed least; NULL: none may go. */
 static size_t *
-find_last_optional(struct output *out)
+find_least(struct output *out)
 {
-	size_t *last = NULL;
+	int rank, lowest = 0;
+	size_t *least = NULL;
 
-	for (size_t i = 0; out->view->columns[i].head != NULL; i++)
-		if ((out->view->columns[i].flags & OUTPUT_OPTIONAL) != 0 &&
-		    out->widths[i] > 0)
-			last = &out->widths[i];
-	return last;
+	for (size_t i = 0; out->view->columns[i].head != NULL; i++) {
+		rank = out->view->columns[i].flags >> OUTPUT_DROP_SHIFT;
+		if (rank == 0 || out->widths[i] == 0 ||
+		    (least != NULL && rank >= lowest))
+			continue;
+		lowest = rank;
+		least = &out->widths[i];
+	}
+	return least;
 }
 
 static void
@@ -209,7 +215,7 @@ set_widths(struct output *out)
 	    (widest = find_widest(out, WIDTH_EASY)) != NULL)
 		--*widest;
 	while (total_width(out) > out->width &&
-	    (widest = find_last_optional(out)) != NULL)
+	    (widest = find_least(out)) != NULL)
 		*widest = 0;
 	while (total_width(out) > out->width &&
 	    (widest = find_widest(out, WIDTH_MIN)) != NULL)

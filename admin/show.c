@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 #include "show.h"
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "format.h"
+
+#define ERROR_FRESH 600.0 /* seconds for which status shows a tunnel's error */
+#define ERROR_SIZE 400
 
 /* A function for a column from a formatter and a member. */
 #define TEXT(name, formatter, member)                               \
@@ -31,6 +35,29 @@ has(const json_t *row, const char *key)
 	    (!json_is_string(value) || json_string_length(value) > 0);
 }
 
+static bool
+is_text(const json_t *row, const char *key, const char *text)
+{
+	const char *value = json_string_value(json_object_get(row, key));
+
+	return value != NULL && strcmp(value, text) == 0;
+}
+
+/* One more part of a note. */
+static void __attribute__((format(printf, 3, 4)))
+add(char *buf, size_t size, const char *fmt, ...)
+{
+	size_t len = strlen(buf);
+	va_list ap;
+
+	if (len > 0)
+		snprintf(buf + len, size - len, "; ");
+	len = strlen(buf);
+	va_start(ap, fmt);
+	vsnprintf(buf + len, size - len, fmt, ap);
+	va_end(ap);
+}
+
 /* "now/in all" */
 static void
 text_sessions(const json_t *row, char *buf, size_t size)
@@ -41,17 +68,6 @@ text_sessions(const json_t *row, char *buf, size_t size)
 	    format_value(json_object_get(row, "sessions"), now, sizeof now),
 	    format_value(json_object_get(row, "sessions_total"), total,
 		sizeof total));
-}
-
-/* Where users arrive -> where services are reached, as far as it is here. */
-static void
-text_route(const json_t *row, char *buf, size_t size)
-{
-	char from[OUTPUT_CELL_SIZE / 2 - 4], to[OUTPUT_CELL_SIZE / 2 - 4];
-
-	snprintf(buf, size, "%s -> %s",
-	    format_value(json_object_get(row, "listen"), from, sizeof from),
-	    format_value(json_object_get(row, "connect"), to, sizeof to));
 }
 
 static void
@@ -90,44 +106,79 @@ text_by(const json_t *row, char *buf, size_t size)
 
 /* --- Peers -------------------------------------------------------------- */
 
+/* While there is no link: where it is dialled. */
+static void
+text_address(const json_t *row, char *buf, size_t size)
+{
+	format_value(json_object_get(row,
+			 has(row, "address") ? "address" : "connect"),
+	    buf, size);
+}
+
+/* Whether it was refused after it was last seen. Times compare as text. */
+static bool
+is_refused(const json_t *row)
+{
+	const char *at = json_string_value(json_object_get(row,
+		       "last_refusal_at")),
+		   *since = json_string_value(json_object_get(row, "since"));
+
+	return has(row, "last_refusal") && at != NULL && since != NULL &&
+	    strcmp(at, since) >= 0;
+}
+
 /* When it is tried again, and what went wrong last. */
 static void
 note_peer(const json_t *row, char *buf, size_t size)
 {
-	char next[FORMAT_SIZE], when[FORMAT_SIZE], error[400];
-	int len = 0;
+	bool waits = is_text(row, "role", "accepts") &&
+	    is_text(row, "state", "down");
+	char age[FORMAT_SIZE], text[ERROR_SIZE];
 
+	buf[0] = '\0';
+	if (waits)
+		add(buf, size, "waits to be dialled%s",
+		    has(row, "last_error") ? "" : ", not seen since the start");
 	if (has(row, "next_try_at"))
-		len = snprintf(buf, size, "next try in %s",
-		    format_age(json_object_get(row, "next_try_at"), next,
-			sizeof next));
-	if (!has(row, "last_error"))
-		return;
-	format_value(json_object_get(row, "last_error"), error, sizeof error);
-	if (len > 0)
-		len += snprintf(buf + len, size - (size_t)len, "; ");
-	if (has(row, "last_error_at"))
-		snprintf(buf + len, size - (size_t)len, "last error %s ago: %s",
-		    format_age(json_object_get(row, "last_error_at"), when,
-			sizeof when),
-		    error);
-	else
-		snprintf(buf + len, size - (size_t)len, "last error: %s",
-		    error);
+		add(buf, size, "next try in %s",
+		    format_age(json_object_get(row, "next_try_at"), age,
+			sizeof age));
+	if (has(row, "last_error"))
+		add(buf, size, "last error %s ago: %s",
+		    format_age(json_object_get(row, "last_error_at"), age,
+			sizeof age),
+		    format_value(json_object_get(row, "last_error"), text,
+			sizeof text));
+	if (is_refused(row))
+		add(buf, size, "last attempt %s ago from %s",
+		    format_age(json_object_get(row, "last_refusal_at"), age,
+			sizeof age),
+		    format_value(json_object_get(row, "last_refusal"), text,
+			sizeof text));
 }
 
+/* What is over is of no interest at one glance. */
+static void
+note_status_peer(const json_t *row, char *buf, size_t size)
+{
+	if (is_text(row, "state", "up"))
+		buf[0] = '\0';
+	else
+		note_peer(row, buf, size);
+}
+
+/* What status shows as well goes first. */
 static const struct output_column peer_columns[] = {
 	{ "PEER", "name", NULL, OUTPUT_SHRINK },
 	{ "STATE", "state", NULL, 0 },
-	{ "SINCE", NULL, text_since, OUTPUT_RIGHT },
-	{ "RTT", NULL, text_rtt, OUTPUT_RIGHT },
-	{ "ADDRESS", "address", NULL, OUTPUT_SHRINK },
+	{ "SINCE", NULL, text_since, OUTPUT_DROP(3) | OUTPUT_RIGHT },
+	{ "RTT", NULL, text_rtt, OUTPUT_DROP(2) | OUTPUT_RIGHT },
+	{ "ADDRESS", NULL, text_address, OUTPUT_DROP(1) | OUTPUT_ADDRESS },
 	{ "SESSIONS", "sessions", NULL, OUTPUT_RIGHT },
-	{ "ROLE", "role", NULL, OUTPUT_OPTIONAL },
-	{ "SECURITY", "security", NULL, OUTPUT_OPTIONAL },
-	{ "RECONNECTS", "reconnects", NULL, OUTPUT_OPTIONAL | OUTPUT_RIGHT },
-	{ "IDLE CHANNELS", "channels_idle", NULL,
-	    OUTPUT_OPTIONAL | OUTPUT_RIGHT },
+	{ "ROLE", "role", NULL, OUTPUT_DROP(5) },
+	{ "SECURITY", "security", NULL, OUTPUT_DROP(4) },
+	{ "RECONNECTS", "reconnects", NULL, OUTPUT_RIGHT },
+	{ "IDLE CHANNELS", "channels_idle", NULL, OUTPUT_RIGHT },
 	{ NULL, NULL, NULL, 0 },
 };
 const struct output_view show_peers = { peer_columns, "no peers", note_peer };
@@ -136,56 +187,92 @@ static const struct output_column status_peer_columns[] = {
 	{ "PEER", "name", NULL, OUTPUT_SHRINK },
 	{ "STATE", "state", NULL, 0 },
 	{ "SINCE", NULL, text_since, OUTPUT_RIGHT },
-	{ "RTT", NULL, text_rtt, OUTPUT_RIGHT },
-	{ "ADDRESS", "address", NULL, OUTPUT_SHRINK },
+	{ "RTT", NULL, text_rtt, OUTPUT_DROP(1) | OUTPUT_RIGHT },
+	{ "ADDRESS", NULL, text_address, OUTPUT_ADDRESS },
 	{ NULL, NULL, NULL, 0 },
 };
 static const struct output_view status_peers = { status_peer_columns,
-	"no peers", note_peer };
+	"no peers", note_status_peer };
 
 /* --- Tunnels ------------------------------------------------------------ */
 
+/* Whom it did not serve, and why the last one was not. */
+static void
+note_tunnel(const json_t *row, char *buf, size_t size)
+{
+	json_int_t refused = json_integer_value(json_object_get(row,
+	    "refused"));
+	const json_t *at = json_object_get(row, "last_error_at");
+	char age[FORMAT_SIZE], text[ERROR_SIZE];
+
+	buf[0] = '\0';
+	if (refused > 0)
+		snprintf(buf, size, "%" JSON_INTEGER_FORMAT " refused%s",
+		    refused, has(row, "last_error") ? ", " : "");
+	if (has(row, "last_error"))
+		snprintf(buf + strlen(buf), size - strlen(buf),
+		    "last %s%s ago: %s", refused > 0 ? "" : "error ",
+		    format_age(at, age, sizeof age),
+		    format_value(json_object_get(row, "last_error"), text,
+			sizeof text));
+}
+
+static void
+note_status_tunnel(const json_t *row, char *buf, size_t size)
+{
+	if (json_integer_value(json_object_get(row, "refused")) > 0 ||
+	    format_is_recent(json_object_get(row, "last_error_at"),
+		ERROR_FRESH))
+		note_tunnel(row, buf, size);
+	else
+		buf[0] = '\0';
+}
+
+/* What status shows as well goes first. */
 static const struct output_column tunnel_columns[] = {
 	{ "TUNNEL", "name", NULL, OUTPUT_SHRINK },
-	{ "TYPE", "type", NULL, 0 },
-	{ "LISTEN -> CONNECT", NULL, text_route, OUTPUT_SHRINK },
+	{ "TYPE", "type", NULL, OUTPUT_DROP(1) },
+	{ "LISTEN", "listen", NULL, OUTPUT_ADDRESS },
+	{ "CONNECT", "connect", NULL, OUTPUT_ADDRESS },
 	{ "PEER", "peer", NULL, OUTPUT_SHRINK },
-	{ "STATE", "state", NULL, 0 },
+	{ "STATE", "state", NULL, OUTPUT_DROP(6) },
 	{ "SESSIONS", NULL, text_sessions, OUTPUT_RIGHT },
-	{ "UP", NULL, text_up, OUTPUT_RIGHT },
-	{ "DOWN", NULL, text_down, OUTPUT_RIGHT },
-	{ "HELD", "held", NULL, OUTPUT_OPTIONAL | OUTPUT_RIGHT },
-	{ "REFUSED", "refused", NULL, OUTPUT_OPTIONAL | OUTPUT_RIGHT },
-	{ "MODE", "mode", NULL, OUTPUT_OPTIONAL },
-	{ "END", "end", NULL, OUTPUT_OPTIONAL },
+	{ "UP", NULL, text_up, OUTPUT_DROP(4) | OUTPUT_RIGHT },
+	{ "DOWN", NULL, text_down, OUTPUT_DROP(5) | OUTPUT_RIGHT },
+	{ "HELD", "held", NULL, OUTPUT_RIGHT },
+	{ "REFUSED", "refused", NULL, OUTPUT_RIGHT },
+	{ "MODE", "mode", NULL, OUTPUT_DROP(2) },
+	{ "END", "end", NULL, OUTPUT_DROP(3) },
 	{ NULL, NULL, NULL, 0 },
 };
-const struct output_view show_tunnels = { tunnel_columns, "no tunnels", NULL };
+const struct output_view show_tunnels = { tunnel_columns, "no tunnels",
+	note_tunnel };
 
 static const struct output_column status_tunnel_columns[] = {
 	{ "TUNNEL", "name", NULL, OUTPUT_SHRINK },
-	{ "TYPE", "type", NULL, 0 },
-	{ "LISTEN -> CONNECT", NULL, text_route, OUTPUT_SHRINK },
+	{ "TYPE", "type", NULL, OUTPUT_DROP(1) },
+	{ "LISTEN", "listen", NULL, OUTPUT_ADDRESS },
+	{ "CONNECT", "connect", NULL, OUTPUT_ADDRESS },
 	{ "PEER", "peer", NULL, OUTPUT_SHRINK },
 	{ "STATE", "state", NULL, 0 },
 	{ "SESSIONS", NULL, text_sessions, OUTPUT_RIGHT },
-	{ "UP", NULL, text_up, OUTPUT_RIGHT },
-	{ "DOWN", NULL, text_down, OUTPUT_RIGHT },
+	{ "UP", NULL, text_up, OUTPUT_DROP(2) | OUTPUT_RIGHT },
+	{ "DOWN", NULL, text_down, OUTPUT_DROP(3) | OUTPUT_RIGHT },
 	{ NULL, NULL, NULL, 0 },
 };
 static const struct output_view status_tunnels = { status_tunnel_columns,
-	"no tunnels", NULL };
+	"no tunnels", note_status_tunnel };
 
 /* --- Sessions ----------------------------------------------------------- */
 
 static const struct output_column session_columns[] = {
 	{ "ID", "id", NULL, OUTPUT_RIGHT },
 	{ "TUNNEL", NULL, text_tunnel_label, OUTPUT_SHRINK },
-	{ "SOURCE", "source", NULL, OUTPUT_SHRINK },
-	{ "TARGET", "target", NULL, OUTPUT_SHRINK },
+	{ "SOURCE", "source", NULL, OUTPUT_ADDRESS },
+	{ "TARGET", "target", NULL, OUTPUT_ADDRESS | OUTPUT_DROP(2) },
 	{ "STATE", "state", NULL, 0 },
 	{ "AGE", NULL, text_age, OUTPUT_RIGHT },
-	{ "IDLE", NULL, text_idle, OUTPUT_RIGHT },
+	{ "IDLE", NULL, text_idle, OUTPUT_RIGHT | OUTPUT_DROP(1) },
 	{ "UP", NULL, text_up, OUTPUT_RIGHT },
 	{ "DOWN", NULL, text_down, OUTPUT_RIGHT },
 	{ NULL, NULL, NULL, 0 },
@@ -196,14 +283,14 @@ const struct output_view show_sessions = { session_columns, "no sessions",
 static const struct output_column history_columns[] = {
 	{ "ID", "id", NULL, OUTPUT_RIGHT },
 	{ "TUNNEL", NULL, text_tunnel_label, OUTPUT_SHRINK },
-	{ "SOURCE", "source", NULL, OUTPUT_SHRINK },
+	{ "SOURCE", "source", NULL, OUTPUT_ADDRESS },
 	{ "CLOSED", NULL, text_closed_at, OUTPUT_RIGHT },
-	{ "LASTED", NULL, text_lasted, OUTPUT_RIGHT | OUTPUT_OPTIONAL },
+	{ "LASTED", NULL, text_lasted, OUTPUT_RIGHT | OUTPUT_DROP(2) },
 	{ "UP", NULL, text_up, OUTPUT_RIGHT },
 	{ "DOWN", NULL, text_down, OUTPUT_RIGHT },
 	{ "REASON", "close_reason", NULL, 0 },
 	{ "BY", NULL, text_by, OUTPUT_SHRINK },
-	{ "TARGET", "target", NULL, OUTPUT_SHRINK | OUTPUT_OPTIONAL },
+	{ "TARGET", "target", NULL, OUTPUT_ADDRESS | OUTPUT_DROP(1) },
 	{ NULL, NULL, NULL, 0 },
 };
 const struct output_view show_history = { history_columns, "no closed sessions",
@@ -319,8 +406,8 @@ status_gateway(struct output *out, const json_t *gateway)
 	if (shaking > 0)
 		output_text(out,
 		    "gateway: %s; %" JSON_INTEGER_FORMAT
-		    " handshakes under way",
-		    text, shaking);
+		    " handshake%s under way",
+		    text, shaking, shaking == 1 ? "" : "s");
 	else
 		output_text(out, "gateway: %s", text);
 }
@@ -336,7 +423,7 @@ status_ledger(struct output *out, const json_t *ledger)
 
 	format_value(json_object_get(ledger, "path"), path, sizeof path);
 	if (state == NULL || strcmp(state, "ok") != 0)
-		output_text(out, "ledger: %s: %s; %s rows wait; %s",
+		output_text(out, "ledger: %s: %s; rows that wait: %s; %s",
 		    format_value(json_object_get(ledger, "state"), text,
 			sizeof text),
 		    format_value(json_object_get(ledger, "error"), error,
@@ -346,7 +433,7 @@ status_ledger(struct output *out, const json_t *ledger)
 		    path);
 	if (lost > 0)
 		output_text(out,
-		    "ledger: %" JSON_INTEGER_FORMAT " rows were lost", lost);
+		    "ledger: rows that were lost: %" JSON_INTEGER_FORMAT, lost);
 	if (has(ledger, "set_aside_at"))
 		output_text(out, "ledger: a damaged %s was set aside %s ago",
 		    path,
