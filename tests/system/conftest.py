@@ -168,6 +168,21 @@ def pair(pair_of):
     return make
 
 
+@pytest.fixture(params=("local",) + SECURITIES)
+def through(request, daemon, pair):
+    """through(service): the daemons, one with a local tunnel or a pair, and
+    the address where the users of that service arrive."""
+    def make(service, **kw):
+        if request.param == "local":
+            alone = daemon("alone", tunnels=[
+                dict(name="web", listen="127.0.0.1:0", connect=service)],
+                **kw).start()
+            return (alone,), alone.tunnel("web")["listen"]
+        p = pair(request.param, [harness.reverse("web", service)], **kw)
+        return p.both(), p.entry("web")
+    return make
+
+
 @pytest.fixture
 def netns(closing):
     """Factory of network namespaces."""

@@ -237,6 +237,17 @@ def take_pattern(sock, count=None):
     return total, crc
 
 
+def fill(sock, quiet=1.0):
+    """Sends until nothing was accepted for a while: how much that was."""
+    sent = 0
+    sock.settimeout(quiet)
+    with contextlib.suppress(TimeoutError, socket.timeout):
+        while True:
+            sent += sock.send(PATTERN[:65536])
+    sock.settimeout(TIMEOUT)
+    return sent
+
+
 class Flood(threading.Thread):
     """Sends for as long as it can. `sent` tells how far it came, `error`
     what stopped it. The kernel tells a reset once: whoever asks first."""

@@ -130,6 +130,17 @@ def test_never_forks_and_logs_as_told(daemon):
     assert loud.log()
 
 
+def test_start_errors_reach_stderr_whatever_the_log(daemon, closing, echo):
+    """Who starts it by hand must see why it does not start."""
+    taken = closing(Listener())
+    d = daemon("quiet", daemon={"log": "syslog"}, tunnels=[
+        {"name": "web", "listen": taken.address, "connect": echo.address}])
+    d.expect_status = 1
+    d.launch("-c", d.config_path)
+    assert d.process.wait(10 * FACTOR) == 1
+    assert taken.address in d.log()
+
+
 # --- the command line and the config --------------------------------------
 
 def tunneld(*argv, status=0):
@@ -234,6 +245,25 @@ def test_listen_address_in_use(daemon, closing, echo):
     d.expect_status = 1
     assert d.launch().process.wait(10 * FACTOR) == 1
     assert taken.address in d.log()
+
+
+def test_unix_listener_is_open_to_all_and_its_own(daemon, echo):
+    """Anybody may use it, as he may a TCP port. Who wants the same path is
+    refused, and the first one does not even hear of him."""
+    first = daemon("first")
+    tunnels = [{"name": "web", "listen": "unix:" + first.path("entry"),
+                "connect": echo.address}]
+    first.config["tunnels"] = tunnels
+    first.start()
+    assert stat.S_IMODE(os.stat(first.path("entry")).st_mode) == 0o666
+    second = daemon("second", tunnels=tunnels)
+    second.expect_status = 1
+    assert second.launch().process.wait(10 * FACTOR) == 1
+    assert first.path("entry") in second.log()
+    round_trip(first.tunnel("web")["listen"])
+    first.closed(1)
+    assert first.tunnel("web")["sessions_total"] == 1
+    assert len(first.history()) == 1 and echo.served == 1
 
 
 # --- the limits of a tunnel -----------------------------------------------

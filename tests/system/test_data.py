@@ -28,6 +28,29 @@ def both_ways(user, service, up, down):
     assert got_down == (down, sent_down)
 
 
+# --- urgent data ----------------------------------------------------------
+
+@pytest.mark.parametrize("who", ["user", "service"])
+def test_urgent_data_in_the_midst_of_bulk(through, listener, who):
+    """An urgent byte is carried where it stands, and is the end of nothing;
+    8 MiB before it make sure that bytes are moved in bulk by then."""
+    daemons, entry = through(listener.address)
+    user = connect(entry)
+    service = listener.accept()
+    source, sink = (user, service) if who == "user" else (service, user)
+    with user, service:
+        crc = Pump(send_pattern, source, 8 * MIB, False)
+        assert take_pattern(sink, 8 * MIB) == (8 * MIB, crc.result())
+        source.send(b"!", socket.MSG_OOB)
+        crc = Pump(send_pattern, source, MIB, True, 1)
+        assert read_exactly(sink, 1) == b"!"
+        assert take_pattern(sink) == (MIB, crc.result())
+    for d in daemons:
+        row = d.closed()[0]
+        assert row["close_reason"] == "closed"
+        assert row["up_bytes"] + row["down_bytes"] == 9 * MIB + 1
+
+
 # --- bulk -----------------------------------------------------------------
 
 @pytest.mark.bound(180)

@@ -9,10 +9,10 @@ import time
 import pytest
 
 from harness import FACTOR, forward, free_port, reverse, wait_until
-from services import (Echo, Flood, PATTERN, Pump, Service, ask, connect, drain,
-                      expect_end, expect_reset, is_alive, join, read_all,
-                      read_exactly, refused_user, reset, send_pattern,
-                      take_pattern)
+from services import (Echo, Flood, PATTERN, Pump, Service, TIMEOUT, ask,
+                      connect, drain, expect_end, expect_reset, fill, is_alive,
+                      join, read_all, read_exactly, refused_user, reset,
+                      send_pattern, take_pattern)
 
 MIB = 1 << 20
 KINDS = [reverse, forward]
@@ -186,6 +186,61 @@ def test_service_that_accepts_and_resets(pair, security, closing):
     # The reset may be there before the exit's connect() is.
     assert {r["close_reason"] for r in p.edge.closed(10)} <= {"reset",
                                                               "refused"}
+
+
+# --- when nothing moves any more -------------------------------------------
+
+def all_reset(daemons):
+    """No session is left, and it is told how it ended."""
+    for d in daemons:
+        d.wait_sessions(0, deadline=20)
+        assert d.closed()[0]["close_reason"] == "reset"
+
+
+def blocking_echo(sock):
+    """As a simple server does it: while it writes it does not read."""
+    while True:
+        data = sock.recv(65536)
+        if not data:
+            return
+        sock.sendall(data)
+
+
+def test_user_who_floods_an_echo_and_resets(through, closing):
+    """Both directions are full, so that nobody reads or writes; the reset is
+    noticed all the same."""
+    service = closing(Service(blocking_echo))
+    daemons, entry = through(service.address)
+    user = connect(entry)
+    assert fill(user) > MIB
+    reset(user)
+    error = service.results.get(timeout=TIMEOUT)
+    assert isinstance(error, (ConnectionResetError, BrokenPipeError)), error
+    all_reset(daemons)
+
+
+def test_user_who_floods_the_deaf_and_resets(through, listener):
+    """The same with a service that never reads: what it is given at last is
+    a piece of the flood, and the reset."""
+    daemons, entry = through(listener.address)
+    user = connect(entry)
+    with listener.accept() as service:
+        fill(user)
+        reset(user)
+        all_reset(daemons)
+        assert drain(service) == "reset"
+
+
+@pytest.mark.parametrize("first", ["user", "service"])
+def test_both_die_with_both_directions_full(through, listener, first):
+    daemons, entry = through(listener.address)
+    user = connect(entry)
+    service = listener.accept()
+    for sock in (user, service):
+        fill(sock)
+    for sock in (user, service) if first == "user" else (service, user):
+        reset(sock)
+    all_reset(daemons)
 
 
 # --- kill -----------------------------------------------------------------

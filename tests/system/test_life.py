@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Links that come and go, peers that die and come back, users who wait."""
 
+import select
 import signal
 import socket
 import time
@@ -9,8 +10,8 @@ import pytest
 
 from harness import FACTOR, forward, free_port, reverse, wait_until
 from middle import Proxy
-from services import (ask, connect, expect_reset, is_alive, read_all,
-                      read_exactly, refused_user, reset, round_trip)
+from services import (Listener, ask, connect, expect_reset, is_alive,
+                      read_all, read_exactly, refused_user, reset, round_trip)
 
 QUICK = {"heartbeat": {"interval": 0.5, "timeout": 2.0}}
 # Longer than any test: only what else the daemons know may act.
@@ -371,3 +372,69 @@ def test_kill_reaches_the_peer_after_a_lost_link(proxied, security,
         expect_reset(service)
         assert p.home.closed_one(row["uid"])["close_reason"] == \
             "killed_by_peer"
+
+
+class BlackHole(Listener):
+    """A service whose backlog is full, so that whoever dials it waits; until
+    clear()."""
+
+    def __init__(self):
+        super().__init__(backlog=0)
+        self.full = []
+        while not self.full or select.select([], self.full[-1:], [], 0.3)[1]:
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex(self.sock.getsockname())
+            self.full.append(sock)
+
+    def clear(self):
+        self.sock.listen(100)
+        for sock in self.full:
+            sock.close()
+
+    def close(self):
+        self.clear()
+        super().close()
+
+
+def test_user_is_not_given_one_dead_channel_after_another(proxied, security,
+                                                          closing):
+    """The home dies while his service is dialled. The edge learns of it in
+    one turn, of his channel first, of the idle ones next and of the link at
+    last: he is held, and served when the home is back."""
+    service = closing(BlackHole())
+    patience = {"connect_timeout": 60.0}
+    p = proxied(security, [reverse("web", service.address,
+                                   entry=dict(patience, hold=60.0),
+                                   exit=patience)],
+                link=dict(PATIENT, pool=4))
+    wait_until(lambda: p.edge.peer()["channels_idle"] == 4, 10, "a pool")
+    channels = p.proxy.wires[1:]
+    before = [len(wire.record[1]) for wire in channels]
+    with connect(p.entry("web")) as user:
+        user.sendall(b"hello")
+        used, = wait_until(
+            lambda: [wire for wire, length in zip(channels, before)
+                     if len(wire.record[1]) > length], 10, "an OPEN")
+        assert p.edge.sessions()[0]["state"] == "opening"
+        wait_until(lambda: p.edge.peer()["channels_idle"] == 4, 10,
+                   "the pool to be full again")
+        link, *idle = [wire for wire in p.proxy.wires if wire is not used]
+        p.edge.signal(signal.SIGSTOP)
+        for wire in p.proxy.wires:
+            wire.quiet = True
+        p.home.kill()
+        for wire in [used] + idle + [link]:
+            wire.shut(wire.far)
+        p.edge.signal(signal.SIGCONT)
+        p.edge.wait_not_up()
+        assert [r["state"] for r in p.edge.sessions()] == ["held"]
+        service.clear()
+        p.home.start()
+        data = b""
+        while not data:         # those who filled the backlog come first
+            sock = service.accept()
+            data = sock.recv(100)
+        assert data == b"hello"
+        sock.sendall(b"at last")
+        assert read_exactly(user, 7) == b"at last"

@@ -11,8 +11,8 @@ import pytest
 import harness
 from crowd import Swarm, many_sessions
 from harness import FACTOR, SLOW, forward, reverse, wait_until
-from services import (PATTERN, Pump, ask, connect, round_trip, send_pattern,
-                      take_pattern)
+from services import (PATTERN, Pump, ask, connect, join, read_exactly,
+                      round_trip, send_pattern, take_pattern)
 
 MIB = 1 << 20
 ORDINARY = harness.ORDINARY_USER
@@ -246,3 +246,35 @@ def test_channels_are_bounded(pair, security, echo):
     for d in p.both():
         d.wait_sessions(0, deadline=20)
     round_trip(entry, PATTERN[:1000])
+
+
+@pytest.mark.parametrize("bound", ["both", "edge", "home"])
+@pytest.mark.parametrize("kind", [reverse, forward])
+def test_freed_channel_serves_who_waits(pair, security, listener, kind,
+                                        bound):
+    """Nobody waits for a heartbeat, which is far away here, or for the end
+    of his own patience."""
+    limit = {"max_channels": 2}
+    patience = 30.0 * FACTOR
+    p = pair(security, [kind("web", listener.address,
+                             entry={"connect_timeout": patience})],
+             edge_peer=limit if bound != "home" else None,
+             home_peer=limit if bound != "edge" else None,
+             link={"pool": 1,
+                   "heartbeat": {"interval": 40.0, "timeout": 90.0}})
+    held = [join(p, listener) for _ in range(2)]
+    entry = p.end("web", "entry")
+    with connect(p.entry("web")) as third:
+        third.sendall(b"me too")
+        entry.wait_sessions(3)
+        # The service may know of a session a moment before its entry does.
+        wait_until(lambda: [r["state"] for r in entry.sessions()].count(
+            "open") == 2, 10, "two open sessions and one that waits")
+        for sock in held.pop():
+            sock.close()
+        began = time.monotonic()
+        with listener.accept(patience) as service:
+            assert time.monotonic() - began < 7.0 * FACTOR
+            assert read_exactly(service, 6) == b"me too"
+            for user, _ in held:
+                user.close()

@@ -11,7 +11,7 @@ import time
 import pytest
 
 import forge
-from harness import FACTOR, reverse, wait_until
+from harness import FACTOR, SLOW, reverse, wait_until
 from middle import Proxy
 from services import (PATTERN, Pump, connect, drain, expect_reset,
                       read_exactly, reset, round_trip, send_pattern,
@@ -184,6 +184,44 @@ def test_half_open_connections(pair, security, echo):
     for sock in socks:
         sock.close()
     round_trip(p.entry("web"))
+
+
+def huge_client_hello():
+    """120 KiB of a ClientHello that says it is longer still."""
+    body = b"\x01" + (131000).to_bytes(3, "big") + b"\x03\x03" + bytes(131000)
+    pieces = [body[at:at + 16000] for at in range(0, 128000, 16000)]
+    return b"".join(b"\x16\x03\x01" + struct.pack(">H", len(piece)) + piece
+                    for piece in pieces)[:120 << 10]
+
+
+def peak_kib(d):
+    """The most memory that it ever had."""
+    with open("/proc/%d/status" % d.process.pid) as file:
+        return next(int(line.split()[1]) for line in file
+                    if line.startswith("VmHWM"))
+
+
+def test_huge_client_hellos_cost_no_memory(pair_of, security, echo, closing):
+    """A hundred strangers with a ClientHello that never ends; meanwhile the
+    peer gets in."""
+    p = pair_of(security, [reverse("web", echo.address)])
+    p.edge.start()
+    gateway = p.edge.gateway()
+    hello = huge_client_hello()
+    with connect(gateway) as sock, contextlib.suppress(OSError):
+        sock.sendall(hello)     # the first one fills what is never given back
+    base = peak_kib(p.edge)
+    for _ in range(100):
+        sock = closing(connect(gateway, source="127.0.0.2"))
+        with contextlib.suppress(OSError):  # it is cut off early
+            sock.sendall(hello)
+    p.point_home(gateway)
+    p.home.start()
+    p.wait_up()
+    round_trip(p.entry("web"))
+    if not SLOW:
+        grown = peak_kib(p.edge) - base
+        assert grown < 4096, "it grew by %d KiB" % grown
 
 
 # --- a man who tampers ----------------------------------------------------
