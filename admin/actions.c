@@ -90,12 +90,17 @@ filter_args(const struct context *context)
 {
 	json_t *args = json_object();
 
-	if (context->tunnel != NULL)
+	/* What is no UTF-8 makes no JSON; a filter must not get lost. */
+	if ((context->tunnel == NULL ||
 		json_object_set_new(args, "tunnel",
-		    json_string(context->tunnel));
-	if (context->peer != NULL)
-		json_object_set_new(args, "peer", json_string(context->peer));
-	return args;
+		    json_string(context->tunnel)) == 0) &&
+	    (context->peer == NULL ||
+		json_object_set_new(args, "peer", json_string(context->peer)) ==
+		    0))
+		return args;
+	commands_error(context, "that is not a name of a tunnel or peer");
+	json_decref(args);
+	return NULL;
 }
 
 /* A number from 1 to max. 0, or -1 and says so. */
@@ -144,7 +149,11 @@ action_tunnels(struct context *context)
 int
 action_sessions(struct context *context)
 {
-	return ask_list(context, filter_args(context), &show_sessions);
+	json_t *args = filter_args(context);
+
+	if (args == NULL)
+		return EXIT_USAGE;
+	return ask_list(context, args, &show_sessions);
 }
 
 int
@@ -157,6 +166,8 @@ action_history(struct context *context)
 	    parse_number(context, context->limit, LIMIT_MAX, &limit) != 0)
 		return EXIT_USAGE;
 	args = filter_args(context);
+	if (args == NULL)
+		return EXIT_USAGE;
 	if (context->limit != NULL)
 		json_object_set_new(args, "limit", json_integer(limit));
 	return ask_list(context, args, &show_history);

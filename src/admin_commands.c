@@ -167,16 +167,16 @@ admin_status(struct admin_request *request, json_t *args, void *arg)
 	(void)args;
 	admin_answer(request,
 	    json_pack(
-		"{s:{s:s, s:s, s:i, s:f, s:o, s:s, s:i, s:I, s:i}, s:o, s:o, s:o, "
+		"{s:{s:s, s:s, s:i, s:f, s:o, s:o, s:i, s:I, s:i}, s:o, s:o, s:o, "
 		"s:o}",
 		"daemon", "name", context->config->daemon.name, "version",
 		context->version, "pid", (int)getpid(), "uptime",
 		(double)uptime / 1e6, "started_at",
 		admin_row_time(context->started_us), "config",
-		context->config->path, "sessions", (int)tunnels->n_sessions,
-		"sessions_total", (json_int_t)tunnels->total, "held",
-		admin_count_held(tunnels), "gateway",
-		admin_row_gateway(context->gateway), "peers",
+		admin_row_text(context->config->path), "sessions",
+		(int)tunnels->n_sessions, "sessions_total",
+		(json_int_t)tunnels->total, "held", admin_count_held(tunnels),
+		"gateway", admin_row_gateway(context->gateway), "peers",
 		admin_all_peers(context), "tunnels", admin_all_tunnels(context),
 		"ledger", admin_row_ledger(context->ledger)));
 }

@@ -22,8 +22,7 @@ admin_row_time(int64_t us)
 	return json_string(text);
 }
 
-/* A string that may hold bytes which are no UTF-8. */
-static json_t *
+json_t *
 admin_row_text(const char *text)
 {
 	char escaped[1024];
@@ -185,8 +184,8 @@ admin_row_ledger(struct ledger *ledger)
 	struct ledger_status status;
 
 	ledger_get_status(ledger, &status);
-	return json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:o}", "state",
-	    status.state, "path", status.path, "error",
+	return json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:o}", "state",
+	    status.state, "path", admin_row_text(status.path), "error",
 	    admin_row_text(status.error), "queued", (json_int_t)status.queued,
 	    "written", (json_int_t)status.written, "lost",
 	    (json_int_t)status.lost, "set_aside_at",
@@ -204,7 +203,8 @@ admin_row_gateway(const struct gateway *gateway)
 	for (i = 0; i < gateway_listeners(gateway); i++) {
 		gateway_address(gateway, i, &address);
 		json_array_append_new(listen,
-		    json_string(addr_sock_format(&address, text, sizeof text)));
+		    admin_row_text(addr_sock_format(&address, text,
+			sizeof text)));
 	}
 	return json_pack("{s:o, s:I}", "listen", listen, "handshakes",
 	    (json_int_t)gateway_handshakes(gateway));

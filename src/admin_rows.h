@@ -15,6 +15,8 @@
 #include "ledger.h"
 #include "tunnel.h"
 
+/* A string that may hold bytes which are no UTF-8; null for "" and NULL. */
+json_t *admin_row_text(const char *text);
 /* Microseconds since the epoch; 0 gives null. */
 json_t *admin_row_time(int64_t us);
 

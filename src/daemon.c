@@ -78,6 +78,7 @@ daemon_link_down(struct peer *peer, const char *why, void *arg)
 	snprintf(row->reason, sizeof row->reason, "%s", why);
 	ledger_put_link(daemon->ledger, row);
 	row->id = 0;
+	tunnels_link_down(daemon->tunnels, peer);
 }
 
 static void

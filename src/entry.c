@@ -165,7 +165,7 @@ entry_channel_lost(struct channel *channel, void *arg)
 		session_close(session, REASON_CHANNEL_LOST, "peer");
 		return;
 	}
-	session->retried = session->open_sent;
+	session->retried |= session->open_sent;
 	session->open_sent = false;
 	session->early_sent = 0;
 	session->early.sent = false;

@@ -8,7 +8,8 @@
 
 #define POOL_RETRY_MIN 0.1 /* seconds after an attach that failed */
 #define POOL_RETRY_MAX 5.0
-#define POOL_QUIET 10.0 /* seconds without a miss before the goal shrinks */
+/* Seconds without a miss before the goal halves at each tick. */
+#define POOL_QUIET 10.0
 
 struct pool_entry {
 	TAILQ_ENTRY(pool_entry) entry;
@@ -119,6 +120,20 @@ pool_total(const struct pool *pool)
 	    pool->attaching_ours + pool->attaching_theirs;
 }
 
+/* A reserve takes at most a quarter of all places, whatever is configured. */
+static void
+pool_set_goal(struct pool *pool, unsigned goal)
+{
+	unsigned max = (unsigned)pool->params.peer->max_channels / 4;
+	unsigned bound = (unsigned)pool->params.peer->pool;
+
+	if (bound < POOL_BURST_MAX)
+		bound = POOL_BURST_MAX;
+	if (bound > max)
+		bound = max;
+	pool->goal = goal < bound ? goal : bound;
+}
+
 /* --- the dialling side ------------------------------------------------- */
 
 static void
@@ -137,6 +152,10 @@ pool_attached(const struct handshake_outcome *outcome, void *arg)
 		log_info("%s: channel: %s", peer->name,
 		    outcome->status == HANDSHAKE_OK ? "out of memory" :
 						      outcome->error);
+		/* It may be the other end's bound that is reached. */
+		if (!entry->ours && pool->n_ours > pool->waiting)
+			channel_free(
+			    pool_entry_remove(TAILQ_FIRST(&pool->ours)));
 		pool_entry_remove(entry);
 		pool->retry = pool->retry < POOL_RETRY_MIN ? POOL_RETRY_MIN :
 		    pool->retry * 2 > POOL_RETRY_MAX	   ? POOL_RETRY_MAX :
@@ -192,6 +211,16 @@ pool_attach(struct pool *pool, bool ours)
 	return 0;
 }
 
+/* Somebody waits at the other end and all places are taken: an idle channel of
+ * ours that nobody waits for gives way. */
+static void
+pool_make_room(struct pool *pool, unsigned max)
+{
+	if (pool_total(pool) >= max && pool->n_ours > pool->waiting &&
+	    pool->served + pool->attaching_theirs < pool->wanted)
+		channel_free(pool_entry_remove(TAILQ_FIRST(&pool->ours)));
+}
+
 static void
 pool_fill_dialler(struct pool *pool, unsigned need)
 {
@@ -199,6 +228,7 @@ pool_fill_dialler(struct pool *pool, unsigned need)
 	bool ours, theirs;
 
 	for (;;) {
+		pool_make_room(pool, max);
 		if (pool_total(pool) >= max ||
 		    pool->attaching_ours + pool->attaching_theirs >=
 			POOL_DIALS_MAX)
@@ -207,9 +237,11 @@ pool_fill_dialler(struct pool *pool, unsigned need)
 		theirs = pool->served + pool->attaching_theirs < pool->wanted;
 		if (!ours && !theirs)
 			return;
-		/* The one with fewer under way goes first. */
+		/* Somebody waits for theirs; ours may be a mere reserve. */
 		if (ours && theirs)
-			ours = pool->attaching_ours <= pool->attaching_theirs;
+			ours = pool->n_ours + pool->attaching_ours <
+				pool->waiting &&
+			    pool->attaching_ours <= pool->attaching_theirs;
 		if (pool_attach(pool, ours) != 0) {
 			loop_timer_set(pool->retry_timer, POOL_RETRY_MAX);
 			return;
@@ -276,8 +308,8 @@ pool_tick(void *arg)
 	double now = loop_now(pool->params.loop);
 
 	if (now - pool->last_miss >= POOL_QUIET && pool->goal > least) {
-		pool->last_miss = now;
-		pool->goal = pool->goal / 2 > least ? pool->goal / 2 : least;
+		pool_set_goal(pool,
+		    pool->goal / 2 > least ? pool->goal / 2 : least);
 	}
 	/* Only this end may open them, so it may close them without a word. */
 	while (pool->n_ours > pool->goal + pool->waiting)
@@ -301,9 +333,8 @@ pool_missed(struct pool *pool)
 {
 	pool->last_miss = loop_now(pool->params.loop);
 	/* Without a pool by configuration there is none to grow. */
-	if (pool->params.peer->pool > 0 && pool->goal < POOL_BURST_MAX)
-		pool->goal = pool->goal * 2 < POOL_BURST_MAX ? pool->goal * 2 :
-							       POOL_BURST_MAX;
+	if (pool->params.peer->pool > 0)
+		pool_set_goal(pool, pool->goal * 2);
 }
 
 struct channel *
@@ -401,7 +432,7 @@ pool_new(const struct pool_params *params)
 	TAILQ_INIT(&pool->ours);
 	TAILQ_INIT(&pool->theirs);
 	TAILQ_INIT(&pool->attaching);
-	pool->goal = (unsigned)params->peer->pool;
+	pool_set_goal(pool, (unsigned)params->peer->pool);
 	pool->last_miss = loop_now(params->loop);
 	pool->tick = loop_timer_new(params->loop, pool_tick, pool);
 	pool->retry_timer = loop_timer_new(params->loop, pool_retry, pool);

@@ -251,6 +251,9 @@ session_close(struct session *session, enum reason reason, const char *by)
 	if (reason == REASON_KILLED && tunnel->peer != NULL)
 		told = peer_send_close(tunnel->peer, session->uid,
 		    WIRE_CLOSE_KILLED);
+	/* Its entry may take the reset for a lost channel and open it again. */
+	if (reason == REASON_KILLED && tunnel->end == LEDGER_END_EXIT)
+		tunnels_remember_uid(tunnel->tunnels, session->uid);
 	session_unregister(session);
 	session_release(session, reason, told);
 	free(session);

@@ -134,6 +134,31 @@ tunnels_start(struct tunnels *tunnels)
 			tunnel_start(&tunnels->all[i]);
 }
 
+static void
+tunnel_bound_held(struct tunnel *tunnel)
+{
+	struct session *session, *before;
+
+	for (session = TAILQ_LAST(&tunnel->sessions, session_list);
+	     session != NULL &&
+	     tunnel->n_waiting > (unsigned)tunnel->conf->max_held;
+	     session = before) {
+		before = TAILQ_PREV(session, session_list, in_tunnel);
+		if (session->state == SESSION_WAITING)
+			session_close(session, REASON_LIMIT, "daemon");
+	}
+}
+
+void
+tunnels_link_down(struct tunnels *tunnels, const struct peer *peer)
+{
+	size_t i;
+
+	for (i = 0; i < tunnels->n; i++)
+		if (tunnels->all[i].peer == peer)
+			tunnel_bound_held(&tunnels->all[i]);
+}
+
 void
 tunnels_stop(struct tunnels *tunnels, enum reason reason, const char *by)
 {

@@ -74,6 +74,9 @@ struct tunnels *tunnels_new(const struct tunnels_params *params);
 int tunnels_listen(struct tunnels *tunnels,
     void (*error)(const char *text, void *arg), void *arg);
 void tunnels_start(struct tunnels *tunnels); /* begins to accept */
+/* The peer's link went down: who waits for a channel is held from now on, and
+ * of those there are at most max_held a tunnel; the latest go. */
+void tunnels_link_down(struct tunnels *tunnels, const struct peer *peer);
 /* Closes every session; none is accepted any more. */
 void tunnels_stop(struct tunnels *tunnels, enum reason reason, const char *by);
 void tunnels_free(struct tunnels *tunnels);

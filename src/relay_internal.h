@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * relay_internal: what the two files of relay share: relay.c is its life and
+ * its endings, relay_pump.c moves the bytes of one half.  Floor 2.
+ */
+#ifndef TUNNELD_RELAY_INTERNAL_H
+#define TUNNELD_RELAY_INTERNAL_H
+
+#include "relay.h"
+
+/* One direction: from one side's stream to the other's. */
+struct relay_half {
+	struct relay *relay;
+	enum ending_side from;
+	struct stream *source;
+	struct stream *sink;
+	bool readable; /* the source may have something: no AGAIN since */
+	bool writable; /* the sink may take something */
+	bool eof;      /* the source has ended; drain, then half-close */
+	bool over;     /* nothing more to do: ended, or the sink is broken */
+	unsigned full_reads;
+	uint8_t *data; /* what the sink did not take: data[offset..len) */
+	size_t offset, len;
+	struct pipe *pipe; /* held only while bytes are in flight */
+	size_t in_pipe;
+	uint64_t in, out;
+};
+
+struct relay {
+	struct loop *loop;
+	struct pipe_pool *pipes;
+	struct stream *stream[2];  /* by enum ending_side */
+	struct relay_half half[2]; /* by the side it reads from */
+	struct ending ending;
+	struct loop_task again; /* a half's budget ran out */
+	struct loop_timer *idle;
+	struct loop_timer *drain; /* of the half that reads from drain_side */
+	enum ending_side drain_side;
+	uint64_t drain_out; /* its `out` when the timer was set */
+	double idle_timeout;
+	double last;
+	bool done;
+	relay_done_fn *fn;
+	void *arg;
+};
+
+enum relay_step { RELAY_MOVED, RELAY_WAIT, RELAY_STOP };
+
+/* relay.c */
+/* Records an ending; RELAY_STOP if this half has nothing more to do. */
+enum relay_step relay_ended(struct relay *relay, enum ending_side side,
+    enum ending_event event);
+
+/* relay_pump.c */
+/* Moves what can be moved. True: the budget ran out before the bytes did. */
+bool relay_pump(struct relay_half *half);
+void relay_drop_buffers(struct relay_half *half);
+
+#endif
