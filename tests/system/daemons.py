@@ -82,7 +82,7 @@ class Daemon:
             text = "".join("%s = %s;\n" % (k, render(v))
                            for k, v in self.config.items()
                            if v or k == "daemon")
-        with open(self.config_path, "w") as file:
+        with open(self.config_path, "w", errors="surrogateescape") as file:
             file.write(text)
         os.chmod(self.config_path, 0o644)
 

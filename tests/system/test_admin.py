@@ -393,6 +393,21 @@ def test_root_may_administer_an_ordinary_daemon(daemon):
         assert status == 0, said
 
 
+def test_names_that_are_no_utf_8(daemon):
+    """A path of any bytes costs nobody his status; a filter of such bytes is
+    refused, not ignored."""
+    d = daemon("alone")
+    d.start()
+    odd = d.path("odd\udcff.db")
+    d.stop()
+    d.config["daemon"]["database"] = odd
+    d.start()
+    assert "odd" in d.status()["ledger"]["path"]
+    done = harness.run(harness.TUNNELCTL, "-s", d.admin_path, "sessions",
+                       "--tunnel", "\udcff", check=False)
+    assert done.returncode == 2 and done.stderr
+
+
 def test_admin_group(daemon, echo):
     """Its members may, by a supplementary group too; nobody else."""
     harness.need_root("becoming another user")

@@ -3,6 +3,7 @@
 treats root and others differently, both are tried."""
 
 import os
+import signal
 import socket
 import time
 
@@ -279,3 +280,46 @@ def test_freed_channel_serves_who_waits(pair, security, listener, kind,
             assert read_exactly(service, 6) == b"me too"
             for user, _ in held:
                 user.close()
+
+
+@pytest.mark.parametrize("limit", [1, 4, 20])
+def test_a_reserve_gives_way_to_users(pair, security, echo, limit):
+    """Entries at both ends: the idle channels that a burst at one end leaves
+    behind do not turn the users of the other away."""
+    p = pair(security, [reverse("in", echo.address),
+                        forward("out", echo.address)],
+             link={"max_channels": limit})
+    swarm = Swarm(p.entry("out"), limit)
+    try:
+        swarm.exchange(100, end=True)
+    finally:
+        swarm.close()
+    for d in p.both():
+        d.wait_sessions(0, deadline=20)
+    began = time.monotonic()
+    for _ in range(3):
+        round_trip(p.entry("in"))
+        round_trip(p.entry("out"))
+    assert time.monotonic() - began < 7.0 * FACTOR
+
+
+def test_held_are_bounded_when_the_link_is_given_up(pair, security, echo):
+    """Users wait for a channel while nobody knows yet that the link is dead;
+    when it is, no more than max_held of them go on waiting."""
+    p = pair(security, [reverse("web", echo.address,
+                                entry={"max_held": 3, "hold": 60.0,
+                                       "connect_timeout": 60.0})],
+             edge_peer={"heartbeat": {"interval": 0.5, "timeout": 2.0},
+                        "pool": 0})
+    p.home.signal(signal.SIGSTOP)
+    users = []
+    try:
+        users = [connect(p.entry("web")) for _ in range(6)]
+        p.edge.wait_not_up()
+        assert len(p.edge.wait_sessions(3)) == 3
+        assert [r["close_reason"] for r in p.edge.closed(3)] == ["limit"] * 3
+        assert p.edge.tunnel("web")["held"] == 3
+    finally:
+        p.home.signal(signal.SIGCONT)
+        for user in users:
+            user.close()
