@@ -9,6 +9,7 @@
  *
  * The goal is the configured number of warm channels; a burst that finds the
  * pool empty doubles it, up to POOL_BURST_MAX, and quiet halves it again.
+ * It is never more than a quarter of max_channels, and gives way to a WANT.
  */
 #ifndef TUNNELD_POOL_H
 #define TUNNELD_POOL_H

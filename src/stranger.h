@@ -3,8 +3,9 @@
  * stranger: a connection to the gateway until it has proven who it is: the
  * accepting side of the handshake, in both security modes.
  *
- * Owns one connection, one small fixed buffer and one deadline, and nothing
- * that a stranger could make grow. Places and eviction are the gateway's.
+ * Owns one connection, one small fixed buffer and one deadline; what OpenSSL
+ * may hold for it is bounded too (tls.c). Places and eviction are the
+ * gateway's.
  * Floor 3.
  */
 #ifndef TUNNELD_STRANGER_H
