@@ -17,6 +17,9 @@ struct client {
 	int fd;
 	const char *path;
 	json_int_t id; /* of the last request */
+	bool answered; /* a piece of it came */
+	int patience;  /* of it, in seconds */
+	char code[32]; /* of the last refusal */
 	char *buf;     /* what came and is not used yet */
 	size_t len, size;
 };
@@ -42,11 +45,22 @@ connect_advice(int error)
 	}
 }
 
+static void
+set_patience(struct client *client, int seconds)
+{
+	struct timeval timeout = { .tv_sec = seconds };
+
+	client->patience = seconds;
+	setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &timeout,
+	    sizeof timeout);
+	setsockopt(client->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout,
+	    sizeof timeout);
+}
+
 struct client *
 client_open(const char *path, char *error, size_t error_size)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct timeval timeout = { .tv_sec = CLIENT_TIMEOUT };
 	struct client *client = calloc(1, sizeof *client);
 
 	if (client == NULL) {
@@ -66,10 +80,7 @@ client_open(const char *path, char *error, size_t error_size)
 	client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (client->fd == -1)
 		goto fail_errno;
-	setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &timeout,
-	    sizeof timeout);
-	setsockopt(client->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout,
-	    sizeof timeout);
+	set_patience(client, CLIENT_TIMEOUT);
 	if (connect(client->fd, (struct sockaddr *)&address, sizeof address) !=
 	    0)
 		goto fail_errno;
@@ -192,15 +203,14 @@ receive_line(struct client *client, char *error, size_t error_size)
 		if (more > 0)
 			continue;
 		if (more == 0 || errno == ECONNRESET)
-			snprintf(error, error_size,
-			    "tunneld at %s hung up "
-			    "before it had answered",
-			    client->path);
+			snprintf(error, error_size, "tunneld at %s hung up%s",
+			    client->path,
+			    client->answered ? "" : " before it had answered");
 		else if (errno == EAGAIN)
 			snprintf(error, error_size,
 			    "tunneld at %s has not "
 			    "answered for %d seconds: is it stopped or stuck?",
-			    client->path, CLIENT_TIMEOUT);
+			    client->path, client->patience);
 		else
 			snprintf(error, error_size, "tunneld at %s: %s",
 			    client->path, strerror(errno));
@@ -228,16 +238,26 @@ is_ours(const struct client *client, const json_t *line)
 				     !json_is_true(json_object_get(line, "ok"));
 }
 
+const char *
+client_code(const struct client *client)
+{
+	return client->code;
+}
+
 /* Out of a refusal. Strangers' bytes are made harmless. */
 static void
-copy_message(const json_t *line, char *error, size_t error_size)
+copy_message(struct client *client, const json_t *line, char *error,
+    size_t error_size)
 {
 	const json_t *object = json_object_get(line, "error");
 	const char *text = json_string_value(json_object_get(object,
 	    "message"));
+	const char *code = json_string_value(json_object_get(object, "code"));
 
+	snprintf(client->code, sizeof client->code, "%s",
+	    code != NULL ? code : "");
 	if (text == NULL)
-		text = json_string_value(json_object_get(object, "code"));
+		text = code;
 	if (text == NULL)
 		text = "refused, without a reason";
 	log_escape(error, error_size, text, strlen(text));
@@ -251,6 +271,9 @@ client_ask(struct client *client, const struct client_request *request,
 	json_t *line, *data;
 	bool more = true;
 
+	client->answered = false;
+	set_patience(client,
+	    request->patience > 0 ? request->patience : CLIENT_TIMEOUT);
 	if (send_request(client, request) != 0) {
 		snprintf(error, error_size, "cannot ask tunneld at %s: %s",
 		    client->path, strerror(errno));
@@ -264,10 +287,11 @@ client_ask(struct client *client, const struct client_request *request,
 			json_decref(line);
 			continue;
 		}
+		client->answered = true;
 		data = json_object_get(line, "data");
 		more = json_is_true(json_object_get(line, "more"));
 		if (!json_is_true(json_object_get(line, "ok"))) {
-			copy_message(line, error, error_size);
+			copy_message(client, line, error, error_size);
 			status = CLIENT_REFUSED;
 		} else if (data == NULL || json_typeof(data) != request->type) {
 			say_foreign(client, error, error_size);

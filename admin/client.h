@@ -38,7 +38,11 @@ struct client_request {
 	json_type type; /* that the answer must have */
 	client_data_fn *fn;
 	void *arg;
+	int patience; /* seconds without a byte; 0: CLIENT_TIMEOUT */
 };
+
+/* The code of the last refusal, "not_found"; "" if there was none. */
+const char *client_code(const struct client *client);
 
 /*
  * Sends the request and gives its answer to fn. error is set unless the

@@ -5,20 +5,10 @@
 #include <string.h>
 
 #include "actions.h"
+#include "watch.h"
+#include "words.h"
 
-const struct option_entry commands_options[] = {
-	{ OPTION_TUNNEL, 't', "tunnel", "TUNNEL",
-	    "only this tunnel: NAME or PEER/NAME" },
-	{ OPTION_PEER, 'p', "peer", "PEER", "only this peer" },
-	{ OPTION_LIMIT, 'n', "limit", "N", "at most so many (default: 100)" },
-	{ OPTION_NAME, 'N', "name", "NAME",
-	    "this machine's name (default: its host name)" },
-	{ OPTION_SOCKET, 's', "socket", "PATH", "the daemon's admin socket" },
-	{ OPTION_JSON, 'j', "json", NULL, "JSON for programs" },
-	{ OPTION_HELP, 'h', "help", NULL, "help, also of one command" },
-	{ OPTION_VERSION, 'V', "version", NULL, "the version of tunnelctl" },
-	{ 0, 0, NULL, NULL, NULL },
-};
+#define USAGE_WIDTH 80
 
 void
 commands_error(const struct context *context, const char *fmt, ...)
@@ -52,110 +42,178 @@ run_help(struct context *context)
 	return EXIT_DONE;
 }
 
-static const struct command commands[] = {
-	{ "status", "", "all at one glance", NULL, 0, 0, 0, action_status },
-	{ "peers", "", "the peers and the state of their links", NULL, 0, 0, 0,
-	    action_peers },
-	{ "tunnels", "", "the tunnels and what they carried", NULL, 0, 0, 0,
-	    action_tunnels },
-	{ "sessions", "[-t TUNNEL] [-p PEER]",
-	    "the open sessions, oldest first", NULL,
-	    OPTION_TUNNEL | OPTION_PEER, 0, 0, action_sessions },
-	{ "session", "ID", "one session in full, also a closed one", NULL, 0, 1,
-	    1, action_session },
-	{ "kill", "ID... | -t TUNNEL | -p PEER", "close sessions at once",
+#define SELECTORS                                                   \
+	"[-t TUNNEL] [-p PEER] [-S ADDRESS[/BITS]] [--older TIME] " \
+	"[--idle TIME]"
+#define SPAN "[--since WHEN] [--until WHEN]"
+#define TIMES                                                              \
+	"TIME is 90, 90s, 15m, 2h, 3d or 1w. Of several options all must " \
+	"hold."
+#define WHENS                                                           \
+	"WHEN is that long ago (2h, 3d), a day (2026-11-20) or a time " \
+	"(\"2026-11-20 14:00\"), local unless --utc is given or a Z "   \
+	"stands behind it."
+
+const struct command commands_table[] = {
+	{ "status", "", "all at one glance", NULL, 0, 0, 0, NULL,
+	    action_status },
+	{ "peers", "", "the peers and the state of their links", NULL,
+	    OPTION_TABLE, 0, 0, NULL, action_peers },
+	{ "tunnels", "", "the tunnels and what they carry", NULL, OPTION_TABLE,
+	    0, 0, NULL, action_tunnels },
+	{ "sessions", SELECTORS, "the open sessions, oldest first", TIMES,
+	    OPTION_TABLE | OPTION_SELECT, 0, 0, NULL, action_sessions },
+	{ "session", "ID", "one session in full, also a closed one", NULL,
+	    OPTION_TABLE, 1, 1, "sessions", action_session },
+	{ "kill", "[-d] ID...\n[-d] " SELECTORS, "close sessions at once",
 	    "An ID that is not there does not save the others; the exit "
-	    "status is 1 then.",
-	    OPTION_TUNNEL | OPTION_PEER, 0, -1, action_kill },
-	{ "history", "[-n N] [-t TUNNEL] [-p PEER]",
-	    "closed sessions, newest first",
-	    "From the ledger, which remembers peers and tunnels that are "
-	    "configured no more:\na name that it does not know is no error, "
-	    "the list is empty.",
-	    OPTION_LIMIT | OPTION_TUNNEL | OPTION_PEER, 0, 0, action_history },
-	{ "version", "", "the versions of daemon and tunnelctl", NULL, 0, 0, 0,
-	    action_version },
+	    "status is 1 then.\n" TIMES,
+	    OPTION_TABLE | OPTION_SELECT | OPTION_DRY_RUN, 0, -1, "sessions",
+	    action_kill },
+	{ "disconnect", "PEER", "end the link to a peer; it comes back", NULL,
+	    0, 1, 1, "peers", action_disconnect },
+	{ "disable", "[-k] NAME\n[-k] -t TUNNEL\n[-k] -p PEER",
+	    "switch a tunnel or a peer off, until enabled",
+	    "NAME is a tunnel or a peer. It stays so when the daemon is "
+	    "started again. Its open sessions go on unless -k is given.",
+	    OPTION_TUNNEL | OPTION_PEER | OPTION_KILL, 0, 1, "names",
+	    action_disable },
+	{ "enable", "NAME\n-t TUNNEL\n-p PEER",
+	    "switch a tunnel or a peer on again", NULL,
+	    OPTION_TUNNEL | OPTION_PEER, 0, 1, "names", action_enable },
+	{ "history",
+	    "[-n N] [-t TUNNEL] [-p PEER] [-S ADDRESS] [-r REASON] " SPAN
+	    " [--min-bytes SIZE] [--database FILE]\n"
+	    "links [-n N] [-p PEER] [-r REASON] " SPAN " [--database FILE]\n"
+	    "changes [-n N] " SPAN " [--database FILE]",
+	    "closed sessions, lives of links, changes",
+	    "Newest first. From the ledger, which remembers peers and tunnels "
+	    "that are configured no more: a name that it does not know is no "
+	    "error, the list is empty.\n" WHENS
+	    "\nSIZE is 4096, 10K, 1M or 2.5G.",
+	    OPTION_TABLE | OPTION_LIMIT | OPTION_TUNNEL | OPTION_PEER |
+		OPTION_SOURCE | OPTION_REASON | OPTION_SINCE | OPTION_UNTIL |
+		OPTION_MIN_BYTES | OPTION_DATABASE,
+	    0, 1, "past", action_history },
+	{ "stats",
+	    "[--by WHAT] [--per SPAN] " SPAN
+	    " [-t TUNNEL] [-p PEER] [-S ADDRESS] [-n N] [--database FILE]",
+	    "how much each was used, and for how long",
+	    "WHAT is tunnel, peer, source or link; without it: the tunnels, "
+	    "then how long each link was up. SPAN is hour or day. Of the last "
+	    "24 hours unless --since is given.\n" WHENS,
+	    OPTION_TABLE | OPTION_LIMIT | OPTION_TUNNEL | OPTION_PEER |
+		OPTION_SOURCE | OPTION_SINCE | OPTION_UNTIL | OPTION_BY |
+		OPTION_PER | OPTION_DATABASE,
+	    0, 0, NULL, action_stats },
+	{ "events", "[-t TUNNEL] [-p PEER] [--kind KINDS]",
+	    "what happens, as it happens, until ^C",
+	    "KINDS has commas between: link, session, error, change, reload.",
+	    OPTION_TUNNEL | OPTION_PEER | OPTION_KIND, 0, 0, NULL,
+	    action_events },
+	{ "watch", "[-i SECONDS] [-t TUNNEL] [-p PEER]",
+	    "a screen of rates, kept up to date", NULL,
+	    OPTION_INTERVAL | OPTION_TUNNEL | OPTION_PEER, 0, 0, NULL,
+	    action_watch },
+	{ "test", "TUNNEL", "try a tunnel up to its service",
+	    "Opens a session through it, without a user, and closes it again. "
+	    "The exit status is 1 if a step fails.",
+	    0, 1, 1, "tunnels", action_test },
+	{ "ping", "[-c N] [-i SECONDS] PEER",
+	    "measure the round trip to a peer",
+	    "The exit status is 1 if an answer was missing.",
+	    OPTION_COUNT | OPTION_INTERVAL, 1, 1, "peers", action_ping },
+	{ "log-level", "LEVEL", "how much the daemon logs from now on",
+	    "LEVEL is error, warning, notice, info or debug.", 0, 1, 1,
+	    "levels", action_log_level },
+	{ "config", "", "the configuration in effect, without secrets", NULL, 0,
+	    0, 0, NULL, action_config },
+	{ "version", "", "the versions of daemon and tunnelctl", NULL,
+	    OPTION_TABLE, 0, 0, NULL, action_version },
 	{ "secret", "[FILE]", "make a new secret",
 	    "Prints it, or writes it to FILE (mode 0600), which must not "
 	    "exist yet.\nNeeds no daemon.",
-	    0, 0, 1, action_secret },
+	    0, 0, 1, "files", action_secret },
 	{ "pair", "[-N NAME] CLIENT HOST:PORT",
 	    "the config of a new pair of machines",
 	    "This machine is the server: its gateway listens on PORT, and "
-	    "the machine CLIENT\nreaches it at HOST:PORT. Prints config and "
+	    "the machine CLIENT reaches it at HOST:PORT. Prints config and "
 	    "secret of both, ready to paste.\nNeeds no daemon.",
-	    OPTION_NAME, 2, 2, action_pair },
+	    OPTION_NAME, 2, 2, NULL, action_pair },
+	{ "completion", "bash|zsh", "the script that completes tunnelctl",
+	    "For bash, for example: source <(tunnelctl completion bash). "
+	    "Packages install it.\nNeeds no daemon.",
+	    0, 1, 1, "shells", action_completion },
 	{ "help", "[COMMAND]", "this, or what a command takes", NULL, 0, 0, 1,
-	    run_help },
-	{ NULL, NULL, NULL, NULL, 0, 0, 0, NULL },
+	    "commands", run_help },
+	{ "complete-words", "KIND [COMMAND [ARGUMENT]]\nline -- WORD...", NULL,
+	    "The words that may stand there, one a line, for the completion "
+	    "of shells. KIND is commands, options, tunnels, peers, names, "
+	    "sessions, reasons, kinds, levels, by, per, past, shells or columns; "
+	    "line: what may stand for the last WORD of a line.",
+	    0, 1, -1, NULL, action_complete_words },
+	{ NULL, NULL, NULL, NULL, 0, 0, 0, NULL, NULL },
 };
 
-/*
- * Typing errors between two words: letters missing, too many, wrong, or two
- * swapped (optimal string alignment). Words longer than any command count as
- * far away.
- */
-static size_t
-word_distance(const char *a, const char *b)
-{
-	size_t la = strlen(a), lb = strlen(b), d[17][17], cost, best;
-
-	if (la > 16 || lb > 16)
-		return 16;
-	for (size_t i = 0; i <= la; i++)
-		d[i][0] = i;
-	for (size_t j = 0; j <= lb; j++)
-		d[0][j] = j;
-	for (size_t i = 1; i <= la; i++)
-		for (size_t j = 1; j <= lb; j++) {
-			cost = a[i - 1] != b[j - 1];
-			best = d[i - 1][j - 1] + cost;
-			if (d[i - 1][j] + 1 < best)
-				best = d[i - 1][j] + 1;
-			if (d[i][j - 1] + 1 < best)
-				best = d[i][j - 1] + 1;
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] &&
-			    a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
-				best = d[i - 2][j - 2] + 1;
-			d[i][j] = best;
-		}
-	return d[la][lb];
-}
+/* --- Finding ------------------------------------------------------------ */
 
 static void
 say_unknown(const char *name)
 {
-	const struct command *nearest = NULL;
-	size_t least = 3, distance; /* farther than 2 is another word */
+	struct words_search search = { .word = name };
 
-	for (const struct command *c = commands; c->name != NULL; c++) {
-		distance = word_distance(name, c->name);
-		if (distance < least && distance < strlen(c->name) - 1) {
-			least = distance;
-			nearest = c;
-		}
-	}
+	for (const struct command *c = commands_table; c->name != NULL; c++)
+		if (c->help != NULL)
+			words_offer(&search, c->name);
 	fprintf(stderr, "tunnelctl: there is no command '%s'", name);
-	if (nearest != NULL)
-		fprintf(stderr, ": did you mean '%s'?\n", nearest->name);
+	if (search.nearest != NULL)
+		fprintf(stderr, ": did you mean '%s'?\n", search.nearest);
 	else
 		fprintf(stderr, "; 'tunnelctl help' names them all\n");
+}
+
+/* A hidden command must be written out. */
+static bool
+is_short_for(const char *name, const struct command *command)
+{
+	return name[0] != '\0' && command->help != NULL &&
+	    strncmp(command->name, name, strlen(name)) == 0;
+}
+
+/* That name, or what it is short for; n: of how many commands. */
+static const struct command *
+find(const char *name, size_t *n)
+{
+	const struct command *found = NULL;
+
+	*n = 0;
+	for (const struct command *c = commands_table; c->name != NULL; c++) {
+		if (strcmp(c->name, name) == 0) {
+			*n = 1;
+			return c;
+		}
+		if (is_short_for(name, c)) {
+			found = c;
+			++*n;
+		}
+	}
+	return *n == 1 ? found : NULL;
+}
+
+const struct command *
+commands_lookup(const char *name)
+{
+	size_t n;
+
+	return find(name, &n);
 }
 
 const struct command *
 commands_find(const char *name)
 {
-	const struct command *found = NULL;
-	size_t len = strlen(name), n = 0;
+	size_t n;
+	const struct command *found = find(name, &n);
 
-	for (const struct command *c = commands; c->name != NULL; c++) {
-		if (strcmp(c->name, name) == 0)
-			return c;
-		if (len > 0 && strncmp(c->name, name, len) == 0) {
-			found = c;
-			n++;
-		}
-	}
 	if (n == 1)
 		return found;
 	if (n == 0) {
@@ -164,8 +222,8 @@ commands_find(const char *name)
 	}
 	fprintf(stderr,
 	    "tunnelctl: '%s' is short for more than one command:", name);
-	for (const struct command *c = commands; c->name != NULL; c++)
-		if (strncmp(c->name, name, len) == 0)
+	for (const struct command *c = commands_table; c->name != NULL; c++)
+		if (is_short_for(name, c))
 			fprintf(stderr, " %s", c->name);
 	fputc('\n', stderr);
 	return NULL;
@@ -177,15 +235,90 @@ static void
 print_options(FILE *file, int bits)
 {
 	char text[40];
+	int len;
 
 	for (const struct option_entry *o = commands_options; o->name != NULL;
 	     o++) {
 		if ((o->bit & bits) == 0)
 			continue;
-		snprintf(text, sizeof text, "-%c, --%s%s%s", o->letter, o->name,
-		    o->arg == NULL ? "" : " ", o->arg == NULL ? "" : o->arg);
-		fprintf(file, "  %-22s  %s\n", text, o->help);
+		if (o->letter > 255)
+			len = snprintf(text, sizeof text, "    ");
+		else
+			len = snprintf(text, sizeof text, "-%c, ", o->letter);
+		snprintf(text + len, sizeof text - (size_t)len, "--%s%s%s",
+		    o->name, o->arg == NULL ? "" : " ",
+		    o->arg == NULL ? "" : o->arg);
+		fprintf(file, "  %-24s  %s\n", text, o->help);
 	}
+}
+
+/* The length of the next word: "[-t TUNNEL]" is one. */
+static int
+usage_word(const char *text)
+{
+	int len = 0, depth = 0;
+
+	for (; text[len] != '\0' && text[len] != '\n'; len++) {
+		if (text[len] == ' ' && depth == 0)
+			break;
+		depth += (text[len] == '[') - (text[len] == ']');
+	}
+	return len;
+}
+
+/* One form of a command. Returns where the next one begins, NULL: none. */
+static const char *
+print_form(FILE *file, const char *lead, const struct command *command,
+    const char *args)
+{
+	int indent = fprintf(file, "%s tunnelctl %s", lead, command->name);
+	int column = indent, len;
+
+	while (*args != '\0' && *args != '\n') {
+		len = usage_word(args);
+		if (column + 1 + len > USAGE_WIDTH) {
+			fprintf(file, "\n%*s", indent, "");
+			column = indent;
+		}
+		column += fprintf(file, " %.*s", len, args);
+		args += len;
+		args += *args == ' ';
+	}
+	fputc('\n', file);
+	return *args == '\n' ? args + 1 : NULL;
+}
+
+/* Broken between words where a line is full; a newline in it is one. */
+static void
+print_text(const char *text)
+{
+	size_t column = 0, len;
+
+	while (*text != '\0') {
+		len = strcspn(text, " \n");
+		if (column > 0 && column + 1 + len > USAGE_WIDTH) {
+			putchar('\n');
+			column = 0;
+		}
+		column += (size_t)printf("%s%.*s", column == 0 ? "" : " ",
+		    (int)len, text);
+		text += len;
+		if (*text == '\n') {
+			putchar('\n');
+			column = 0;
+		}
+		text += *text != '\0';
+	}
+	putchar('\n');
+}
+
+void
+commands_synopsis(FILE *file, const struct command *command)
+{
+	const char *args = command->args, *lead = "usage:";
+
+	for (; args != NULL; lead = "      ")
+		args = print_form(file, lead, command, args);
 }
 
 void
@@ -194,20 +327,25 @@ commands_usage(FILE *file)
 	fprintf(file,
 	    "usage: tunnelctl [-s PATH] [-j] COMMAND [ARGUMENTS]\n\n"
 	    "Commands, which may be shortened:\n");
-	for (const struct command *c = commands; c->name != NULL; c++)
-		fprintf(file, "  %-9s%-29s %s\n", c->name, c->args, c->help);
+	for (const struct command *c = commands_table; c->name != NULL; c++)
+		if (c->help != NULL)
+			fprintf(file, "  %-12s  %s\n", c->name, c->help);
 	fprintf(file, "\nOptions, before or after the command:\n");
-	print_options(file, ~0);
-	fprintf(file, "\nThe manual: tunnelctl(8).\n");
+	print_options(file, OPTION_EVERYWHERE | OPTION_TABLE);
+	fprintf(file,
+	    "\n'tunnelctl help COMMAND' tells what a command takes. "
+	    "The manual: tunnelctl(8).\n");
 }
 
 void
 commands_help(const struct command *command)
 {
-	printf("usage: tunnelctl %s%s%s\n\n%s\n", command->name,
-	    command->args[0] == '\0' ? "" : " ", command->args, command->help);
+	commands_synopsis(stdout, command);
+	putchar('\n');
+	if (command->help != NULL)
+		printf("%s\n", command->help);
 	if (command->more != NULL)
-		printf("%s\n", command->more);
+		print_text(command->more);
 	printf("\nOptions:\n");
 	print_options(stdout, command->options | OPTION_EVERYWHERE);
 }

@@ -65,6 +65,47 @@ format_bytes(const json_t *value, char *buf, size_t size)
 }
 
 char *
+format_rate(const json_t *value, char *buf, size_t size)
+{
+	size_t len;
+
+	if (!json_is_number(value))
+		return format_none(buf, size);
+	len = strlen(format_bytes(value, buf, size));
+	snprintf(buf + len, size - len, "/s");
+	return buf;
+}
+
+char *
+format_whole(const json_t *value, char *buf, size_t size)
+{
+	if (!json_is_number(value))
+		return format_none(buf, size);
+	snprintf(buf, size, "%.0f", json_number_value(value));
+	return buf;
+}
+
+char *
+format_percent(const json_t *value, char *buf, size_t size)
+{
+	double percent = json_number_value(value);
+
+	if (!json_is_number(value))
+		return format_none(buf, size);
+	if (percent >= 100 || percent <= 0) {
+		snprintf(buf, size, percent > 0 ? "100%%" : "0%%");
+		return buf;
+	}
+	/* A second of outage in a month is one. */
+	if (percent > 99.99)
+		percent = 99.99;
+	if (percent < 0.01)
+		percent = 0.01;
+	snprintf(buf, size, "%.2f%%", percent);
+	return buf;
+}
+
+char *
 format_seconds(double seconds, char *buf, size_t size)
 {
 	long s;
@@ -150,6 +191,15 @@ format_between(const json_t *from, const json_t *to, char *buf, size_t size)
 	if (isnan(a) || isnan(b))
 		return format_none(buf, size);
 	return format_seconds(b - a, buf, size);
+}
+
+json_t *
+format_seconds_between(const json_t *from, const json_t *to)
+{
+	double a = read_time(from),
+	       b = to != NULL ? read_time(to) : read_clock();
+
+	return isnan(a) || isnan(b) ? json_null() : json_real(b - a);
 }
 
 char *

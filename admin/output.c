@@ -18,82 +18,6 @@ check_stdout(struct output *out)
 		out->error = errno != 0 ? errno : EIO;
 }
 
-/* As many as make a duration exact to the millisecond for thirty years. */
-#define REAL_DIGITS 12
-
-/* --- JSON --------------------------------------------------------------- */
-
-/* Pretty, each line but the first indented; strings hold no raw newline. */
-static void
-print_json(const json_t *value, int indent)
-{
-	char *text = json_dumps(value,
-	    JSON_INDENT(2) | JSON_ENCODE_ANY |
-		JSON_REAL_PRECISION(REAL_DIGITS));
-
-	for (const char *c = text; c != NULL && *c != '\0'; c++) {
-		putchar(*c);
-		if (*c == '\n')
-			printf("%*s", indent, "");
-	}
-	free(text);
-}
-
-static void
-json_start(struct output *out)
-{
-	(void)out;
-	putchar('[');
-}
-
-static void
-json_row(struct output *out, json_t *row)
-{
-	printf(out->n_rows == 0 ? "\n  " : ",\n  ");
-	print_json(row, 2);
-}
-
-static void
-json_end(struct output *out)
-{
-	printf(out->n_rows == 0 ? "]\n" : "\n]\n");
-}
-
-static bool
-json_whole(struct output *out, json_t *value)
-{
-	(void)out;
-	print_json(value, 0);
-	putchar('\n');
-	return true;
-}
-
-static void
-json_object_whole(struct output *out, const struct output_view *view,
-    json_t *object)
-{
-	(void)view;
-	json_whole(out, object);
-}
-
-static void
-json_no_text(struct output *out, const char *text)
-{
-	(void)out;
-	(void)text;
-}
-
-static const struct output_writer json_writer = {
-	.start = json_start,
-	.row = json_row,
-	.end = json_end,
-	.object = json_object_whole,
-	.whole = json_whole,
-	.text = json_no_text,
-};
-
-/* --- The interface ------------------------------------------------------ */
-
 static size_t
 terminal_width(void)
 {
@@ -112,14 +36,19 @@ terminal_width(void)
 }
 
 struct output *
-output_new(enum output_format format)
+output_new(const struct output_settings *settings)
 {
+	static const struct output_writer *const writers[] = {
+		[OUTPUT_TABLE] = &output_table_writer,
+		[OUTPUT_JSON] = &output_json_writer,
+		[OUTPUT_CSV] = &output_csv_writer,
+	};
 	struct output *out = calloc(1, sizeof *out);
 
 	if (out == NULL)
 		return NULL;
-	out->writer = format == OUTPUT_JSON ? &json_writer :
-					      &output_table_writer;
+	out->settings = *settings;
+	out->writer = writers[settings->format];
 	out->width = terminal_width();
 	out->ahead = json_array();
 	if (out->ahead == NULL) {
@@ -142,17 +71,50 @@ output_finish(struct output *out)
 	return error == 0 || error == EPIPE ? 0 : -1;
 }
 
+int
+output_flush(struct output *out)
+{
+	check_stdout(out);
+	return out->error == 0 ? 0 : -1;
+}
+
 bool
 output_broken(const struct output *out)
 {
 	return out->error != 0;
 }
 
+const struct output_settings *
+output_get_settings(const struct output *out)
+{
+	return &out->settings;
+}
+
+int
+output_check(const struct output *out, const struct output_view *view,
+    char *error, size_t error_size)
+{
+	struct output_choice choice;
+
+	return output_columns_choose(&choice, &out->settings, view, error,
+	    error_size);
+}
+
+static void
+take_view(struct output *out, const struct output_view *view)
+{
+	char error[8]; /* output_check has said it */
+
+	out->view = view;
+	out->n_rows = 0;
+	output_columns_choose(&out->choice, &out->settings, view, error,
+	    sizeof error);
+}
+
 void
 output_start(struct output *out, const struct output_view *view)
 {
-	out->view = view;
-	out->n_rows = 0;
+	take_view(out, view);
 	out->writer->start(out);
 }
 
@@ -178,7 +140,8 @@ void
 output_object(struct output *out, const struct output_view *view,
     json_t *object)
 {
-	out->writer->object(out, view, object);
+	take_view(out, view);
+	out->writer->object(out, object);
 	check_stdout(out);
 }
 

@@ -7,23 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "format.h"
-
 #define ROWS_AHEAD 256 /* that widths are taken from */
 #define GAP 2	       /* columns between columns */
 #define WIDTH_MIN 8    /* of a column that shrinks, ... */
 #define WIDTH_EASY 28  /* ... and before other columns go for it */
 #define NOTE_INDENT 4
-
-static void
-cell_text(const struct output_column *column, const json_t *row, char *buf)
-{
-	if (column->text != NULL)
-		column->text(row, buf, OUTPUT_CELL_SIZE);
-	else
-		format_value(json_object_get(row, column->key), buf,
-		    OUTPUT_CELL_SIZE);
-}
 
 /* What stands for text that is left out. */
 static const char *
@@ -75,23 +63,48 @@ may_shrink(const struct output_column *column)
 	return (column->flags & (OUTPUT_SHRINK | OUTPUT_ADDRESS)) != 0;
 }
 
+/* The text of a cell of column i; row NULL: its head. */
+static void
+cell_text(const struct output *out, size_t i, const json_t *row, char *buf)
+{
+	const struct output_column *column = out->choice.columns[i];
+
+	if (row == NULL)
+		output_columns_head(column, &out->settings, buf,
+		    OUTPUT_CELL_SIZE);
+	else
+		output_columns_text(column, &out->settings, row, buf);
+}
+
+/* The sequence that begins a cell's colour; "": none. */
+static const char *
+cell_colour(const struct output *out, size_t i, const json_t *row,
+    const char *text)
+{
+	if (!out->settings.colour)
+		return "";
+	if (row == NULL)
+		return OUTPUT_BOLD;
+	return (out->choice.columns[i]->flags & OUTPUT_KIND_MASK) ==
+		OUTPUT_STATE ?
+	    output_columns_colour(text) :
+	    "";
+}
+
 /* One line of the table; row NULL prints the heads. */
 static void
 print_line(const struct output *out, const json_t *row)
 {
+	const struct output_column *column;
 	char text[OUTPUT_CELL_SIZE];
 	size_t owed = 0, len, width; /* spaces before the next cell */
+	const char *colour;
 
-	for (size_t i = 0; out->view->columns[i].head != NULL; i++) {
-		const struct output_column *column = &out->view->columns[i];
-
+	for (size_t i = 0; (column = out->choice.columns[i]) != NULL; i++) {
 		width = out->widths[i];
 		if (width == 0)
 			continue;
-		if (row == NULL)
-			snprintf(text, sizeof text, "%s", column->head);
-		else
-			cell_text(column, row, text);
+		cell_text(out, i, row, text);
 		len = strlen(text);
 		/* What came after the widths were set may be wider; half an
 		 * id would be the id of another session. */
@@ -102,8 +115,11 @@ print_line(const struct output *out, const json_t *row)
 			len = width;
 		if ((column->flags & OUTPUT_RIGHT) != 0)
 			owed += width - len;
-		printf("%*s", (int)owed, "");
+		colour = cell_colour(out, i, row, text);
+		printf("%*s%s", (int)owed, "", colour);
 		print_cell(text, width, (column->flags & OUTPUT_ADDRESS) != 0);
+		if (colour[0] != '\0')
+			printf(OUTPUT_PLAIN);
 		owed = GAP;
 		if ((column->flags & OUTPUT_RIGHT) == 0)
 			owed += width - len;
@@ -120,6 +136,9 @@ print_wrapped(const struct output *out, const char *text, int indent)
 	printf("%*s", indent, "");
 	while (*text != '\0') {
 		word = strcspn(text, " ");
+		/* A name may be longer than a line. */
+		if (word > room - NOTE_INDENT && room > 2 * NOTE_INDENT)
+			word = room - NOTE_INDENT;
 		if (column + word > room && column > (size_t)indent) {
 			printf("\n%*s", NOTE_INDENT, "");
 			column = NOTE_INDENT;
@@ -144,8 +163,8 @@ print_row(const struct output *out, const json_t *row)
 	char note[OUTPUT_CELL_SIZE] = "";
 
 	print_line(out, row);
-	if (out->view->note != NULL)
-		out->view->note(row, note, sizeof note);
+	if (out->view->note != NULL && out->settings.columns == NULL)
+		out->view->note(&out->settings, row, note, sizeof note);
 	if (note[0] != '\0')
 		print_wrapped(out, note, NOTE_INDENT);
 }
@@ -155,7 +174,7 @@ total_width(const struct output *out)
 {
 	size_t total = 0;
 
-	for (size_t i = 0; out->view->columns[i].head != NULL; i++)
+	for (size_t i = 0; out->choice.columns[i] != NULL; i++)
 		if (out->widths[i] > 0)
 			total += out->widths[i] + (total > 0 ? GAP : 0);
 	return total;
@@ -167,24 +186,26 @@ find_widest(struct output *out, size_t min)
 {
 	size_t *widest = NULL;
 
-	for (size_t i = 0; out->view->columns[i].head != NULL; i++)
-		if (may_shrink(&out->view->columns[i]) &&
+	for (size_t i = 0; out->choice.columns[i] != NULL; i++)
+		if (may_shrink(out->choice.columns[i]) &&
 		    out->widths[i] > min &&
 		    (widest == NULL || out->widths[i] > *widest))
 			widest = &out->widths[i];
 	return widest;
 }
 
-/* The column that is missed least; NULL: none may go. */
+/* The column that is missed least; NULL: none may go. A state may go only
+ * where all are the same. */
 static size_t *
 find_least(struct output *out)
 {
 	int rank, lowest = 0;
 	size_t *least = NULL;
 
-	for (size_t i = 0; out->view->columns[i].head != NULL; i++) {
-		rank = out->view->columns[i].flags >> OUTPUT_DROP_SHIFT;
-		if (rank == 0 || out->widths[i] == 0 ||
+	for (size_t i = 0; out->choice.columns[i] != NULL; i++) {
+		rank = (out->choice.columns[i]->flags & OUTPUT_DROP(15)) >>
+		    OUTPUT_DROP_SHIFT;
+		if (rank == 0 || out->widths[i] == 0 || out->varies[i] ||
 		    (least != NULL && rank >= lowest))
 			continue;
 		lowest = rank;
@@ -193,30 +214,63 @@ find_least(struct output *out)
 	return least;
 }
 
+/* Where a column has gone, its room serves those that had become narrower. */
+static void
+give_back(struct output *out, const size_t *wanted)
+{
+	size_t total = total_width(out), spare;
+
+	for (size_t i = 0; total < out->width && i < OUTPUT_COLUMNS_MAX; i++) {
+		if (out->widths[i] == 0 || out->widths[i] >= wanted[i])
+			continue;
+		spare = out->width - total;
+		if (spare > wanted[i] - out->widths[i])
+			spare = wanted[i] - out->widths[i];
+		out->widths[i] += spare;
+		total += spare;
+	}
+}
+
+/* What column i needs, by the rows that wait. */
+static void
+measure(struct output *out, size_t i)
+{
+	bool is_state = (out->choice.columns[i]->flags & OUTPUT_KIND_MASK) ==
+	    OUTPUT_STATE;
+	char text[OUTPUT_CELL_SIZE], first[OUTPUT_CELL_SIZE];
+
+	cell_text(out, i, NULL, text);
+	out->widths[i] = strlen(text);
+	for (size_t k = 0; k < json_array_size(out->ahead); k++) {
+		cell_text(out, i, json_array_get(out->ahead, k), text);
+		if (strlen(text) > out->widths[i])
+			out->widths[i] = strlen(text);
+		if (k == 0)
+			snprintf(first, sizeof first, "%s", text);
+		else if (is_state && strcmp(text, first) != 0)
+			out->varies[i] = true;
+	}
+}
+
 static void
 set_widths(struct output *out)
 {
-	const struct output_column *columns = out->view->columns;
-	char text[OUTPUT_CELL_SIZE];
-	size_t *widest;
+	size_t *widest, wanted[OUTPUT_COLUMNS_MAX];
 
 	memset(out->widths, 0, sizeof out->widths);
-	for (size_t i = 0; columns[i].head != NULL; i++) {
-		out->widths[i] = strlen(columns[i].head);
-		for (size_t k = 0; k < json_array_size(out->ahead); k++) {
-			cell_text(&columns[i], json_array_get(out->ahead, k),
-			    text);
-			if (strlen(text) > out->widths[i])
-				out->widths[i] = strlen(text);
-		}
-	}
-	/* A little from the widest; then columns go; then down to the least. */
+	memset(out->varies, 0, sizeof out->varies);
+	for (size_t i = 0; out->choice.columns[i] != NULL; i++)
+		measure(out, i);
+	memcpy(wanted, out->widths, sizeof wanted);
+	/* A little from the widest; then columns go, if nobody asked for
+	 * them; then down to the least. */
 	while (total_width(out) > out->width &&
 	    (widest = find_widest(out, WIDTH_EASY)) != NULL)
 		--*widest;
-	while (total_width(out) > out->width &&
+	while (out->settings.columns == NULL && total_width(out) > out->width &&
 	    (widest = find_least(out)) != NULL)
 		*widest = 0;
+	give_back(out, wanted);
 	while (total_width(out) > out->width &&
 	    (widest = find_widest(out, WIDTH_MIN)) != NULL)
 		--*widest;
@@ -262,18 +316,27 @@ table_end(struct output *out)
 }
 
 static void
-table_object(struct output *out, const struct output_view *view, json_t *object)
+table_object(struct output *out, json_t *object)
 {
 	char text[OUTPUT_CELL_SIZE];
-	int width = 0;
+	const char *colour;
+	int width = 0, len;
 
-	(void)out;
-	for (size_t i = 0; view->columns[i].head != NULL; i++)
-		if ((int)strlen(view->columns[i].head) > width)
-			width = (int)strlen(view->columns[i].head);
-	for (size_t i = 0; view->columns[i].head != NULL; i++) {
-		cell_text(&view->columns[i], object, text);
-		printf("%-*s  %s\n", width, view->columns[i].head, text);
+	for (size_t i = 0; out->choice.columns[i] != NULL; i++) {
+		cell_text(out, i, NULL, text);
+		if ((int)strlen(text) > width)
+			width = (int)strlen(text);
+	}
+	for (size_t i = 0; out->choice.columns[i] != NULL; i++) {
+		cell_text(out, i, NULL, text);
+		len = (int)strlen(text);
+		colour = cell_colour(out, i, NULL, text);
+		printf("%s%s%s%*s  ", colour, text,
+		    colour[0] != '\0' ? OUTPUT_PLAIN : "", width - len, "");
+		cell_text(out, i, object, text);
+		colour = cell_colour(out, i, object, text);
+		printf("%s%s%s\n", colour, text,
+		    colour[0] != '\0' ? OUTPUT_PLAIN : "");
 	}
 }
 

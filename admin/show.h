@@ -16,6 +16,9 @@ extern const struct output_view show_tunnels;
 extern const struct output_view show_sessions;
 extern const struct output_view show_history;
 extern const struct output_view show_session; /* one, whole */
+extern const struct output_view show_version;
+extern const struct output_view show_status_peers; /* of status alone */
+extern const struct output_view show_status_tunnels;
 
 void show_status(struct output *out, json_t *status);
 

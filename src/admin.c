@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <libgen.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,21 +14,22 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "admin_client.h"
+#include "admin_judge.h"
 #include "log.h"
 
-#define ADMIN_BACKLOG 64
-#define ADMIN_ACCEPTS 16  /* in one turn of the loop */
-#define ADMIN_PAUSE 1.0	  /* seconds, when out of descriptors */
-#define ADMIN_STALL 30.0  /* seconds */
-#define ADMIN_GROUPS 1024 /* of a client that are looked at */
+#define ADMIN_BACKLOG 1024 /* strangers wait there, too */
+/* In one turn of the loop: few, so that places that are just being given up
+ * are free before they are asked for. */
+#define ADMIN_ACCEPTS 16
+#define ADMIN_PAUSE 1.0	 /* seconds, when out of descriptors */
+#define ADMIN_STALL 30.0 /* seconds */
+/* Strangers that are named in the log, in a minute. */
+#define ADMIN_STRANGERS 10
 
 struct admin {
 	struct loop *loop;
 	struct sockaddr_un address;
-	uid_t owner;
-	bool has_group;
-	gid_t group;
+	struct admin_rules rules;
 	int lock_fd;
 	int fd; /* listening */
 	bool bound;
@@ -38,6 +38,8 @@ struct admin {
 	struct loop_watch *watch;
 	struct loop_timer *pause;
 	bool paused; /* said so in the log */
+	double strangers_since;
+	unsigned strangers; /* since then */
 	struct admin_clients clients;
 };
 
@@ -74,8 +76,8 @@ make_directory(const struct admin *admin, struct reason_text *why)
 		    strerror(errno));
 	}
 	/* So that the daemon can remove its socket once it is not root. */
-	if (geteuid() == 0 && admin->owner != 0 &&
-	    lchown(dir, admin->owner, (gid_t)-1) != 0)
+	if (geteuid() == 0 && admin->rules.owner != 0 &&
+	    lchown(dir, admin->rules.owner, (gid_t)-1) != 0)
 		return fail(why, "%s: chown: %s", dir, strerror(errno));
 	return 0;
 }
@@ -105,8 +107,8 @@ take_lock(struct admin *admin, struct reason_text *why)
 		return fail(why, "%s: %s", path, strerror(errno));
 	}
 	/* Let it be started as its own user next time. */
-	if (geteuid() == 0 && st.st_uid != admin->owner &&
-	    fchown(admin->lock_fd, admin->owner, (gid_t)-1) != 0)
+	if (geteuid() == 0 && st.st_uid != admin->rules.owner &&
+	    fchown(admin->lock_fd, admin->rules.owner, (gid_t)-1) != 0)
 		return fail(why, "%s: chown: %s", path, strerror(errno));
 	return 0;
 }
@@ -131,13 +133,15 @@ remove_stale(const struct admin *admin, struct reason_text *why)
 	return 0;
 }
 
-/* Never open to others, not even for a moment: hence the umask. */
+/* Never open to others than it is meant for, not even for a moment: hence the
+ * umask. */
 static int
 bind_socket(struct admin *admin, struct reason_text *why)
 {
 	const char *path = admin->address.sun_path;
-	uid_t owner = geteuid() == 0 ? admin->owner : (uid_t)-1;
-	gid_t group = admin->has_group ? admin->group : (gid_t)-1;
+	const struct admin_rules *rules = &admin->rules;
+	uid_t owner = geteuid() == 0 ? rules->owner : (uid_t)-1;
+	gid_t group = rules->all.is_set ? rules->all.gid : (gid_t)-1;
 	struct stat st;
 	mode_t mask;
 	int result;
@@ -146,7 +150,7 @@ bind_socket(struct admin *admin, struct reason_text *why)
 	    0);
 	if (admin->fd == -1)
 		return fail(why, "%s: socket: %s", path, strerror(errno));
-	mask = umask(0117);
+	mask = umask(rules->look.is_set ? 0111 : 0117);
 	result = bind(admin->fd, (struct sockaddr *)&admin->address,
 	    sizeof admin->address);
 	umask(mask);
@@ -167,55 +171,59 @@ bind_socket(struct admin *admin, struct reason_text *why)
 	return 0;
 }
 
-/* Is the process at the other end in the admin group? */
-static bool
-client_in_group(const struct admin *admin, int fd, const struct ucred *cred)
+/* One line, and away with it. message is plain. */
+static void
+refuse(int fd, const char *code, const char *message)
 {
-	gid_t groups[ADMIN_GROUPS];
-	socklen_t len = sizeof groups;
+	char answer[300];
+	int len;
 
-	if (!admin->has_group)
-		return false;
-	if (cred->gid == admin->group)
-		return true;
-	/* Who is in more groups than this is not let in by any of them. */
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) != 0)
-		return false;
-	for (size_t i = 0; i < len / sizeof groups[0]; i++)
-		if (groups[i] == admin->group)
-			return true;
-	return false;
+	len = snprintf(answer, sizeof answer,
+	    "{\"id\":null,\"ok\":false,\"error\":"
+	    "{\"code\":\"%s\",\"message\":\"%s\"}}\n",
+	    code, message);
+	/* A new socket takes so few bytes, or its owner loses a courtesy. */
+	(void)!send(fd, answer, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	close(fd);
 }
 
-/* Who it was that connected, by the kernel's word. -1 if it has none. */
-static int
-judge_client(const struct admin *admin, int fd, struct admin_peer *peer)
+/* It may nothing. Where everybody may connect, the log must not fill. */
+static void
+refuse_stranger(struct admin *admin, int fd, uid_t uid)
 {
-	struct ucred cred;
-	socklen_t len = sizeof cred;
-	bool all;
+	double now = loop_now(admin->loop);
+	char who[120], text[180];
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0)
-		return -1;
-	all = cred.uid == 0 || cred.uid == admin->owner ||
-	    cred.uid == geteuid() || client_in_group(admin, fd, &cred);
-	peer->uid = cred.uid;
-	peer->may_look = all;
-	peer->may_change = all;
-	return 0;
+	if (now - admin->strangers_since >= 60) {
+		if (admin->strangers > ADMIN_STRANGERS)
+			log_info("admin: %u more times",
+			    admin->strangers - ADMIN_STRANGERS);
+		admin->strangers_since = now;
+		admin->strangers = 0;
+	}
+	if (++admin->strangers <= ADMIN_STRANGERS)
+		log_info("admin: uid %lu: not permitted", (unsigned long)uid);
+	snprintf(text, sizeof text, "not permitted, only %s may ask",
+	    admin_judge_describe(&admin->rules, true, who, sizeof who));
+	refuse(fd, "not_permitted", text);
 }
 
 static void
-refuse_busy(int fd)
+accept_client(struct admin *admin, int fd)
 {
-	static const char answer
-	    [] = "{\"id\":null,\"ok\":false,\"error\":"
-		 "{\"code\":\"busy\",\"message\":\"too many clients\"}}\n";
+	struct admin_peer peer;
 
-	log_info("admin: more than %d clients", ADMIN_CLIENTS_MAX);
-	/* A new socket takes so few bytes, or its owner loses a courtesy. */
-	(void)!send(fd, answer, sizeof answer - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-	close(fd);
+	if (admin_judge(&admin->rules, fd, &peer) != 0) {
+		close(fd);
+	} else if (!peer.may_look) {
+		refuse_stranger(admin, fd, peer.uid);
+	} else if (admin->clients.n >= ADMIN_CLIENTS_MAX &&
+	    !admin_client_make_room(&admin->clients)) {
+		log_info("admin: more than %d clients", ADMIN_CLIENTS_MAX);
+		refuse(fd, "busy", "too many clients");
+	} else if (admin_client_new(&admin->clients, fd, &peer) != 0) {
+		log_warning("admin: out of memory for a client");
+	}
 }
 
 /* accept failed: 0 if the next one may succeed. */
@@ -242,7 +250,6 @@ static void
 accept_clients(int listen_fd, bool readable, bool writable, void *arg)
 {
 	struct admin *admin = arg;
-	struct admin_peer peer;
 	int fd;
 
 	(void)readable;
@@ -256,12 +263,7 @@ accept_clients(int listen_fd, bool readable, bool writable, void *arg)
 			continue;
 		}
 		admin->paused = false;
-		if (admin->clients.n >= ADMIN_CLIENTS_MAX)
-			refuse_busy(fd);
-		else if (judge_client(admin, fd, &peer) != 0)
-			close(fd);
-		else if (admin_client_new(&admin->clients, fd, &peer) != 0)
-			log_warning("admin: out of memory for a client");
+		accept_client(admin, fd);
 	}
 }
 
@@ -287,17 +289,20 @@ set_path(struct admin *admin, const char *path, struct reason_text *why)
 }
 
 static int
-set_group(struct admin *admin, const char *name, struct reason_text *why)
+set_rules(struct admin *admin, const struct admin_options *options,
+    struct reason_text *why)
 {
-	struct group *group;
+	struct admin_rules *rules = &admin->rules;
 
-	if (name == NULL)
-		return 0;
-	group = getgrnam(name);
-	if (group == NULL)
-		return fail(why, "admin_group: there is no group %s", name);
-	admin->has_group = true;
-	admin->group = group->gr_gid;
+	rules->owner = options->owner;
+	if (admin_group_find(options->group, &rules->all) != 0)
+		return fail(why, "admin_group: there is no group %s",
+		    options->group);
+	if (admin_group_find(options->read_group, &rules->look) != 0)
+		return fail(why, "admin_read_group: there is no group %s",
+		    options->read_group);
+	admin_judge_describe(rules, false, admin->clients.may_change,
+	    sizeof admin->clients.may_change);
 	return 0;
 }
 
@@ -327,7 +332,6 @@ admin_new(struct loop *loop, const struct admin_options *options, char *error,
 		return NULL;
 	}
 	admin->loop = loop;
-	admin->owner = options->owner;
 	admin->lock_fd = -1;
 	admin->fd = -1;
 	admin->clients = (struct admin_clients){
@@ -338,8 +342,7 @@ admin_new(struct loop *loop, const struct admin_options *options, char *error,
 	};
 	TAILQ_INIT(&admin->clients.list);
 	if (set_path(admin, options->path, &why) != 0 ||
-	    set_group(admin, options->group, &why) != 0 ||
-	    start(admin, &why) != 0) {
+	    set_rules(admin, options, &why) != 0 || start(admin, &why) != 0) {
 		admin_free(admin);
 		return NULL;
 	}

@@ -47,14 +47,15 @@ typedef void admin_run_fn(struct admin_request *request, json_t *args,
 
 struct admin_command {
 	const char *name;
-	bool changes; /* more than looking: for a later read-only group */
+	bool changes; /* more than looking: not for read_group */
 	admin_run_fn *run;
 };
 
 struct admin_options {
-	const char *path;  /* of the socket; copied */
-	const char *group; /* may do everything, too; NULL: none */
-	uid_t owner;	   /* the daemon's user: owns the socket, may all */
+	const char *path;	/* of the socket; copied */
+	const char *group;	/* may do everything, too; NULL: none */
+	const char *read_group; /* may do what changes nothing; NULL: none */
+	uid_t owner; /* the daemon's user: owns the socket, may all */
 	const struct admin_command *commands; /* borrowed; ends at name NULL */
 	void *arg;			      /* for the commands */
 	double stall;			      /* seconds; 0: 30 */
@@ -62,8 +63,9 @@ struct admin_options {
 
 /*
  * Takes the lock PATH.lock, makes the socket (0660, the owner's and the
- * group's) and begins to listen; clients are served from the next turn of the
- * loop on. A directory missing at the end of the path is made (0755, the
+ * group's; 0666 with a read group, since a file has one group only) and begins
+ * to listen; clients are served from the next turn of the loop on. Who may
+ * nothing is told so and closed at once, and takes no place. A directory missing at the end of the path is made (0755, the
  * owner's). A socket that a dead daemon left behind is replaced. NULL with
  * the reason in error: "already running", ...
  *
@@ -101,10 +103,37 @@ void admin_answer_list(struct admin_request *request, admin_next_fn *next,
 
 /*
  * fn(arg) is called if the client goes away before the request is answered;
- * the request is gone then and must not be answered. NULL takes it back.
+ * the request must not be answered then, and is gone afterwards. NULL takes it
+ * back.
  */
 void admin_request_on_cancel(struct admin_request *request,
     void (*fn)(void *arg), void *arg);
+
+/*
+ * Answers with a list that has no end: its first piece, empty, goes out at
+ * once. The cancel function, which must be set before, tells when the client
+ * has gone; it may still call admin_stream_send: at the end of the daemon that
+ * is written as far as the socket takes it. ready, with the same arg, is
+ * called once the client has taken enough of what was sent to be given more.
+ *
+ * admin_stream_send takes an array of at most ADMIN_ROWS_MAX rows (NULL: out
+ * of memory) and queues it as a piece. A client for which more than
+ * ADMIN_STREAM_MAX bytes wait already is dropped instead: false is returned,
+ * the request is gone, and the cancel function is not called. Who asks
+ * admin_stream_is_ready before is never dropped for that.
+ *
+ * admin_stream_fail ends the list with an error, and the connection once the
+ * client has read it.
+ */
+#define ADMIN_STREAM_MAX (256 * 1024)
+void admin_stream_begin(struct admin_request *request,
+    void (*ready)(void *arg));
+bool admin_stream_is_ready(const struct admin_request *request);
+bool admin_stream_send(struct admin_request *request, json_t *rows);
+void admin_stream_fail(struct admin_request *request, const char *code,
+    const char *why);
+
+uid_t admin_request_uid(const struct admin_request *request);
 
 /* Who asks, as "NAME (uid N)". Returns buf; size is at least
  * ADMIN_WHO_SIZE. Looks into the user database. */

@@ -6,11 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <event2/buffer.h>
 
 #include "log.h"
+
+/* Seconds after which a client that half-closed is looked at. */
+#define ADMIN_HANGUP 1.0
 
 void
 admin_client_wake(struct admin_client *client)
@@ -29,9 +33,20 @@ admin_client_drop(struct admin_client *client, const char *why)
 		    (unsigned long)client->peer.uid, why);
 	loop_watch_set(client->watch, false, false);
 	loop_timer_cancel(client->stall);
+	loop_timer_cancel(client->hangup);
 	if (client->request != NULL)
 		admin_request_cancel(client->request);
 	admin_client_wake(client);
+}
+
+/* What the socket still takes of a client that is closed by us. */
+static void
+client_flush(struct admin_client *client)
+{
+	while (!client->dead && client->out != NULL &&
+	    evbuffer_get_length(client->out) > 0)
+		if (evbuffer_write(client->out, client->fd) <= 0)
+			return;
 }
 
 static void
@@ -41,8 +56,10 @@ client_free(struct admin_client *client)
 
 	if (client->request != NULL)
 		admin_request_cancel(client->request);
+	client_flush(client);
 	loop_task_cancel(clients->loop, &client->task);
 	loop_timer_free(client->stall);
+	loop_timer_free(client->hangup);
 	loop_watch_free(client->watch);
 	if (client->in != NULL)
 		evbuffer_free(client->in);
@@ -182,6 +199,8 @@ client_turn(void *arg)
 			client_next_line(client);
 		else if (client->request->next != NULL)
 			admin_request_continue(client);
+		else if (client->request->ready != NULL)
+			client->request->ready(client->request->cancel_arg);
 	}
 	if (client->dead || client_is_done(client))
 		client_free(client);
@@ -189,20 +208,31 @@ client_turn(void *arg)
 		client_update(client);
 }
 
-/*
- * End of input: a client that only half-closed still gets its answers; one
- * that is gone wholly (the kernel says so of a UNIX socket) takes a running
- * request with it.
- */
-static void
-client_read_end(struct admin_client *client)
+/* The kernel says of a UNIX socket whether the other end is closed wholly. */
+static bool
+client_is_gone(const struct admin_client *client)
 {
 	struct pollfd pfd = { .fd = client->fd, .events = POLLOUT };
 
+	return poll(&pfd, 1, 0) == 1 &&
+	    (pfd.revents & (POLLHUP | POLLERR)) != 0;
+}
+
+/*
+ * End of input: a client that only half-closed still gets its answers; one
+ * that is gone takes a running request with it. Half-closed it is watched by
+ * a timer, since a level-triggered watch would fire without end.
+ */
+static void
+client_read_end(void *arg)
+{
+	struct admin_client *client = arg;
+
 	client->eof = true;
-	if (client->request != NULL && poll(&pfd, 1, 0) == 1 &&
-	    (pfd.revents & (POLLHUP | POLLERR)) != 0)
+	if (client->request != NULL && client_is_gone(client))
 		admin_client_drop(client, NULL);
+	else
+		loop_timer_set(client->hangup, ADMIN_HANGUP);
 }
 
 static void
@@ -279,14 +309,42 @@ admin_client_new(struct admin_clients *clients, int fd,
 	client->in = evbuffer_new();
 	client->out = evbuffer_new();
 	client->stall = loop_timer_new(clients->loop, client_stalled, client);
+	client->hangup = loop_timer_new(clients->loop, client_read_end, client);
 	client->watch = loop_watch_new(clients->loop, fd, true, false,
 	    client_ready, client);
 	if (client->in == NULL || client->out == NULL ||
-	    client->stall == NULL || client->watch == NULL) {
+	    client->stall == NULL || client->hangup == NULL ||
+	    client->watch == NULL) {
 		client_free(client);
 		return -1;
 	}
 	return 0;
+}
+
+/* What a client that is gone asked before is still done. */
+static bool
+client_left_nothing(const struct admin_client *client)
+{
+	char byte;
+	ssize_t n = recv(client->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	return evbuffer_get_length(client->in) == 0 &&
+	    (n == 0 || (n < 0 && errno == ECONNRESET));
+}
+
+bool
+admin_client_make_room(struct admin_clients *clients)
+{
+	struct admin_client *client, *next;
+	size_t before = clients->n;
+
+	for (client = TAILQ_FIRST(&clients->list); client != NULL;
+	     client = next) {
+		next = TAILQ_NEXT(client, entry);
+		if (client_is_gone(client) && client_left_nothing(client))
+			client_free(client);
+	}
+	return clients->n < before;
 }
 
 void

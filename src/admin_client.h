@@ -35,6 +35,7 @@ struct admin_clients {
 	const struct admin_command *commands;
 	void *arg;
 	double stall;
+	char may_change[80]; /* who may, in words */
 	struct admin_client_list list;
 	size_t n;
 };
@@ -50,6 +51,8 @@ struct admin_request {
 	admin_next_fn *next;
 	void *state;
 	void (*release)(void *state);
+	/* A stream: the client takes more. */
+	void (*ready)(void *arg);
 };
 
 /*
@@ -64,6 +67,7 @@ struct admin_client {
 	int fd;
 	struct loop_watch *watch;
 	struct loop_timer *stall;
+	struct loop_timer *hangup; /* after eof: is it still there? */
 	struct loop_task task;
 	struct evbuffer *in;
 	size_t searched; /* so many bytes of in hold no line feed */
@@ -77,6 +81,10 @@ struct admin_client {
 /* Takes fd, also on failure: 0, or -1 out of memory. */
 int admin_client_new(struct admin_clients *clients, int fd,
     const struct admin_peer *peer);
+
+/* Frees those that are gone and whose end was not read yet; false if there are
+ * none. Not from within a callback of a client. */
+bool admin_client_make_room(struct admin_clients *clients);
 
 /* Closes them all and cancels their requests. */
 void admin_client_free_all(struct admin_clients *clients);

@@ -3,9 +3,15 @@
  * admin_commands: what each command of the admin socket does; one table.
  *
  *   version                      status            peers        tunnels
- *   sessions {tunnel?, peer?}    session {id}
- *   kill {ids} | {tunnel} | {peer}
+ *   sessions {SELECTORS}         session {id}
+ *   kill {SELECTORS}
+ *   disconnect {peer}
+ *   disable {name | tunnel | peer, kill?}
+ *   enable {name | tunnel | peer}
  *   history {limit?, tunnel?, peer?}
+ *
+ * SELECTORS: ids?, tunnel?, peer?, source?, older?, idle?; a session must fit
+ * all that are given, and kill wants one at least.
  *
  * Floor 5.
  */
@@ -24,6 +30,7 @@ struct admin_context {
 	int64_t started_us;
 	struct peers *peers;
 	struct gateway *gateway;
+	struct events *events;
 	struct tunnels *tunnels;
 	struct ledger *ledger;
 };

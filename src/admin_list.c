@@ -7,11 +7,10 @@
 #include "admin_rows.h"
 #include "session.h"
 
-/* A list that is sent in pieces: what is to come, and how far it is. */
+/* Live sessions that are sent in pieces: which, and how far it is. */
 struct admin_list {
 	struct admin_context *context;
-	int64_t *ids;		     /* live sessions, by id */
-	struct ledger_session *rows; /* or rows of the ledger */
+	int64_t *ids;
 	size_t n, next;
 };
 
@@ -21,7 +20,6 @@ admin_list_free(void *state)
 	struct admin_list *list = state;
 
 	free(list->ids);
-	free(list->rows);
 	free(list);
 }
 
@@ -32,14 +30,10 @@ admin_list_row(struct admin_list *list, size_t i, bool *failed)
 	const struct session *session;
 	json_t *json;
 
-	if (list->rows != NULL) {
-		json = admin_row_ledger_session(&list->rows[i]);
-	} else {
-		session = tunnels_find_id(list->context->tunnels, list->ids[i]);
-		if (session == NULL)
-			return NULL;
-		json = admin_row_session(session);
-	}
+	session = tunnels_find_id(list->context->tunnels, list->ids[i]);
+	if (session == NULL)
+		return NULL;
+	json = admin_row_session(session);
 	*failed = json == NULL;
 	return json;
 }
@@ -78,27 +72,6 @@ admin_list_sessions(struct admin_request *request,
 	list->context = context;
 	list->ids = ids;
 	list->n = n;
-	admin_answer_list(request, admin_list_next, list, admin_list_free);
-}
-
-void
-admin_list_rows(struct admin_request *request, struct admin_context *context,
-    const struct ledger_rows *rows)
-{
-	struct admin_list *list = calloc(1, sizeof *list);
-
-	if (list == NULL ||
-	    (list->rows = calloc(rows->n_sessions + 1, sizeof *list->rows)) ==
-		NULL) {
-		free(list);
-		admin_answer(request, NULL);
-		return;
-	}
-	if (rows->n_sessions > 0)
-		memcpy(list->rows, rows->sessions,
-		    rows->n_sessions * sizeof *list->rows);
-	list->context = context;
-	list->n = rows->n_sessions;
 	admin_answer_list(request, admin_list_next, list, admin_list_free);
 }
 

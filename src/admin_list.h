@@ -12,9 +12,6 @@
  * when their turn comes. */
 void admin_list_sessions(struct admin_request *request,
     struct admin_context *context, int64_t *ids, size_t n);
-/* Rows of the ledger, copied. */
-void admin_list_rows(struct admin_request *request,
-    struct admin_context *context, const struct ledger_rows *rows);
 /* An array that is at hand, taken over; NULL: out of memory. */
 void admin_list_array(struct admin_request *request, json_t *rows);
 
@@ -22,8 +19,34 @@ void admin_list_array(struct admin_request *request, json_t *rows);
 bool admin_arg_string(struct admin_request *request, json_t *args,
     const char *key, const char **out);
 
+/*
+ * admin_record.c: every change is logged, recorded in the ledger with the uid
+ * that asked, and told to who follows events. `who` is admin_request_who's.
+ */
+struct admin_change {
+	const char *command;
+	const struct tunnel *tunnel; /* what it was done to; NULL: no tunnel */
+	const struct peer *peer;     /* ... and no peer */
+	const char *detail;	     /* "3 sessions"; "" */
+};
+void admin_record(struct admin_request *request, struct admin_context *context,
+    const struct admin_change *change);
+
+/* admin_find.c: which tunnel or peer is meant: "PEER/NAME", or "NAME" where
+ * that is one only; "/NAME" is a local tunnel. NULL after answering. */
+struct tunnel *admin_find_tunnel(struct admin_request *request,
+    const struct tunnels *tunnels, const char *name);
+struct peer *admin_find_peer(struct admin_request *request, struct peers *peers,
+    const char *name);
+
 /* admin_history.c: what the ledger is asked for. */
-void admin_session(struct admin_request *request, json_t *args, void *arg);
-void admin_history(struct admin_request *request, json_t *args, void *arg);
+admin_run_fn admin_session, admin_history, admin_links, admin_stats,
+    admin_uptime, admin_changes;
+/* admin_select.c, admin_kill.c, admin_control.c */
+admin_run_fn admin_sessions, admin_kill, admin_disconnect, admin_disable,
+    admin_enable;
+/* admin_diagnose.c, admin_events.c */
+admin_run_fn admin_test, admin_ping, admin_log_level, admin_config,
+    admin_events;
 
 #endif

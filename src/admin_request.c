@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <event2/buffer.h>
+
 #include "log.h"
 
 /* The request is answered, or nobody waits for the answer any more. */
@@ -24,6 +26,8 @@ request_end(struct admin_request *request)
 void
 admin_request_cancel(struct admin_request *request)
 {
+	/* What is called may have the client dropped: not again for this. */
+	request->client->request = NULL;
 	if (request->cancel != NULL)
 		request->cancel(request->cancel_arg);
 	request_end(request);
@@ -111,6 +115,65 @@ admin_request_on_cancel(struct admin_request *request, void (*fn)(void *arg),
 	request->cancel_arg = arg;
 }
 
+/* Takes rows; NULL: out of memory. */
+static void
+request_send_piece(struct admin_request *request, json_t *rows)
+{
+	json_t *message = NULL;
+
+	if (rows != NULL)
+		message = json_pack("{s:O, s:b, s:o, s:b}", "id", request->id,
+		    "ok", 1, "data", rows, "more", 1);
+	admin_client_send(request->client, message);
+}
+
+void
+admin_stream_begin(struct admin_request *request, void (*ready)(void *arg))
+{
+	request->ready = ready;
+	request_send_piece(request, json_array());
+}
+
+bool
+admin_stream_is_ready(const struct admin_request *request)
+{
+	return evbuffer_get_length(request->client->out) <= ADMIN_OUTPUT_MARK;
+}
+
+bool
+admin_stream_send(struct admin_request *request, json_t *rows)
+{
+	struct admin_client *client = request->client;
+	void (*cancel)(void *arg) = request->cancel;
+
+	/* Who is told by what is returned is not told twice. */
+	request->cancel = NULL;
+	if (evbuffer_get_length(client->out) > ADMIN_STREAM_MAX) {
+		json_decref(rows);
+		admin_client_drop(client, "it does not take what it follows");
+	} else {
+		request_send_piece(request, rows);
+	}
+	if (client->dead)
+		return false;
+	request->cancel = cancel;
+	return true;
+}
+
+void
+admin_stream_fail(struct admin_request *request, const char *code,
+    const char *why)
+{
+	request->client->last = true;
+	admin_fail(request, code, "%s", why);
+}
+
+uid_t
+admin_request_uid(const struct admin_request *request)
+{
+	return request->client->peer.uid;
+}
+
 char *
 admin_request_who(const struct admin_request *request, char *buf, size_t size)
 {
@@ -139,9 +202,7 @@ admin_request_continue(struct admin_client *client)
 	if (rows == NULL)
 		admin_fail(request, "unavailable", "out of memory");
 	else if (more)
-		admin_client_send(client,
-		    json_pack("{s:O, s:b, s:o, s:b}", "id", request->id, "ok",
-			1, "data", rows, "more", 1));
+		request_send_piece(request, rows);
 	else
 		admin_answer(request, rows);
 }
@@ -173,12 +234,12 @@ request_dispatch(struct admin_request *request, const char *name, json_t *args)
 		command->run(request, args, client->clients->arg);
 		return;
 	}
-	/* Who may nothing does not learn what there is, either. */
-	if (command != NULL || !client->peer.may_look) {
+	if (command != NULL) {
 		log_info("admin: uid %lu: %s: not permitted",
 		    (unsigned long)client->peer.uid, shown);
-		admin_fail(request, "not_permitted", "%s: not permitted",
-		    shown);
+		admin_fail(request, "not_permitted",
+		    "%s: not permitted, only %s may", shown,
+		    client->clients->may_change);
 	} else {
 		admin_fail(request, "unknown_command", "%s: no such command",
 		    shown);

@@ -5,36 +5,19 @@
 #include <string.h>
 #include <time.h>
 
+#include "history_json.h"
 #include "session.h"
 
 json_t *
 admin_row_time(int64_t us)
 {
-	time_t seconds = (time_t)(us / 1000000);
-	char text[64], date[32];
-	struct tm tm;
-
-	if (us == 0 || gmtime_r(&seconds, &tm) == NULL)
-		return json_null();
-	strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(text, sizeof text, "%s.%03dZ", date,
-	    (int)(us % 1000000 / 1000));
-	return json_string(text);
+	return history_json_time(us);
 }
 
 json_t *
 admin_row_text(const char *text)
 {
-	char escaped[1024];
-	json_t *json;
-
-	if (text == NULL || text[0] == '\0')
-		return json_null();
-	json = json_string(text);
-	if (json == NULL)
-		json = json_string(log_escape(escaped, sizeof escaped, text,
-		    strlen(text)));
-	return json;
+	return history_json_text(text);
 }
 
 static unsigned
@@ -49,6 +32,16 @@ admin_rows_peer_sessions(const struct peer *peer, const struct tunnels *tunnels)
 	return n;
 }
 
+/* Who switched it off, and when; null where nobody did. */
+static json_t *
+admin_row_disabled(bool disabled, int64_t at_us, const char *by)
+{
+	if (!disabled)
+		return json_null();
+	return json_pack("{s:o, s:o}", "at", admin_row_time(at_us), "by",
+	    admin_row_text(by));
+}
+
 json_t *
 admin_row_peer(const struct peer *peer, const struct tunnels *tunnels)
 {
@@ -61,7 +54,7 @@ admin_row_peer(const struct peer *peer, const struct tunnels *tunnels)
 		addr_format(&conf->connect, connect, sizeof connect);
 	/* clang-format off */
 	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, "
-	    "s:o, s:o, s:o, s:I, s:i, s:i, s:i}",
+	    "s:o, s:o, s:o, s:I, s:i, s:i, s:i, s:o}",
 	    "name", conf->name,
 	    "role", conf->dials ? "dials" : "accepts",
 	    "security", conf->security == CONFIG_SECURITY_TLS ? "tls" : "plain",
@@ -79,7 +72,9 @@ admin_row_peer(const struct peer *peer, const struct tunnels *tunnels)
 	    "reconnects", (json_int_t)(status.ups > 0 ? status.ups - 1 : 0),
 	    "sessions", (int)admin_rows_peer_sessions(peer, tunnels),
 	    "channels_idle", (int)status.idle,
-	    "channels_used", (int)status.in_use);
+	    "channels_used", (int)status.in_use,
+	    "disabled", admin_row_disabled(peer_is_disabled(peer),
+		status.disabled_us, status.disabled_by));
 	/* clang-format on */
 }
 
@@ -90,6 +85,7 @@ admin_row_tunnel(const struct tunnel *tunnel)
 	char listen[ADDR_TEXT_SIZE] = "", connect[ADDR_TEXT_SIZE] = "";
 	bool up = tunnel->peer == NULL || peer_is_up(tunnel->peer);
 	uint64_t up_bytes, down_bytes, refused = 0;
+	double up_rate, down_rate;
 	struct addr_sock bound;
 	int i;
 
@@ -102,9 +98,10 @@ admin_row_tunnel(const struct tunnel *tunnel)
 	for (i = 0; i < REASON_COUNT; i++)
 		refused += tunnel->refused[i];
 	tunnel_get_bytes(tunnel, &up_bytes, &down_bytes);
+	tunnel_get_rates(tunnel, &up_rate, &down_rate);
 	/* clang-format off */
 	return json_pack("{s:s, s:o, s:s, s:s, s:s, s:o, s:o, s:s, s:i, s:I, "
-	    "s:i, s:I, s:I, s:I, s:o, s:o}",
+	    "s:i, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o}",
 	    "name", conf->name,
 	    "peer", admin_row_text(conf->peer),
 	    "type", "tcp",
@@ -112,50 +109,19 @@ admin_row_tunnel(const struct tunnel *tunnel)
 	    "end", ledger_end_name(tunnel->end),
 	    "listen", admin_row_text(listen),
 	    "connect", admin_row_text(connect),
-	    "state", up ? "up" : "down",
+	    "state", tunnel->disabled ? "disabled" : up ? "up" : "down",
 	    "sessions", (int)tunnel->n_sessions,
 	    "sessions_total", (json_int_t)tunnel->total,
 	    "held", up ? 0 : (int)tunnel->n_waiting,
 	    "refused", (json_int_t)refused,
 	    "up_bytes", (json_int_t)up_bytes,
 	    "down_bytes", (json_int_t)down_bytes,
+	    "up_rate", up_rate,
+	    "down_rate", down_rate,
 	    "last_error", admin_row_text(tunnel->error),
-	    "last_error_at", admin_row_time(tunnel->error_us));
-	/* clang-format on */
-}
-
-static json_t *
-admin_row_uid(const uint8_t uid[WIRE_UID_SIZE])
-{
-	char hex[WIRE_UID_SIZE * 2 + 1];
-	size_t i;
-
-	for (i = 0; i < WIRE_UID_SIZE; i++)
-		snprintf(hex + i * 2, 3, "%02x", uid[i]);
-	return json_string(hex);
-}
-
-json_t *
-admin_row_ledger_session(const struct ledger_session *row)
-{
-	/* clang-format off */
-	return json_pack("{s:I, s:o, s:s, s:o, s:s, s:s, s:o, s:o, s:s, s:o, "
-	    "s:o, s:I, s:I, s:o, s:o}",
-	    "id", (json_int_t)row->id,
-	    "uid", admin_row_uid(row->uid),
-	    "tunnel", row->tunnel,
-	    "peer", admin_row_text(row->peer),
-	    "type", row->type,
-	    "end", ledger_end_name(row->end),
-	    "source", admin_row_text(row->source),
-	    "target", admin_row_text(row->target),
-	    "state", row->closed_us == 0 ? "open" : "closed",
-	    "opened_at", admin_row_time(row->opened_us),
-	    "closed_at", admin_row_time(row->closed_us),
-	    "up_bytes", (json_int_t)row->up_bytes,
-	    "down_bytes", (json_int_t)row->down_bytes,
-	    "close_reason", admin_row_text(reason_name(row->reason)),
-	    "closed_by", admin_row_text(row->closed_by));
+	    "last_error_at", admin_row_time(tunnel->error_us),
+	    "disabled", admin_row_disabled(tunnel->disabled,
+		tunnel->disabled_us, tunnel->disabled_by));
 	/* clang-format on */
 }
 
@@ -163,15 +129,19 @@ json_t *
 admin_row_session(const struct session *session)
 {
 	struct ledger_session row;
+	double up_rate, down_rate;
 	json_t *json;
 
 	session_describe(session, &row);
-	json = admin_row_ledger_session(&row);
+	session_get_rates(session, &up_rate, &down_rate);
+	json = history_json_session(&row);
 	if (json == NULL ||
 	    json_object_set_new(json, "state",
 		json_string(session_state_name(session))) != 0 ||
 	    json_object_set_new(json, "idle",
-		json_real(session_idle(session))) != 0) {
+		json_real(session_idle(session))) != 0 ||
+	    json_object_set_new(json, "up_rate", json_real(up_rate)) != 0 ||
+	    json_object_set_new(json, "down_rate", json_real(down_rate)) != 0) {
 		json_decref(json);
 		return NULL;
 	}

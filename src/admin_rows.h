@@ -22,9 +22,8 @@ json_t *admin_row_time(int64_t us);
 
 json_t *admin_row_peer(const struct peer *peer, const struct tunnels *tunnels);
 json_t *admin_row_tunnel(const struct tunnel *tunnel);
-/* A live session, and one as the ledger has it. */
+/* A live session. */
 json_t *admin_row_session(const struct session *session);
-json_t *admin_row_ledger_session(const struct ledger_session *session);
 json_t *admin_row_ledger(struct ledger *ledger);
 json_t *admin_row_gateway(const struct gateway *gateway);
 

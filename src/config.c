@@ -24,6 +24,7 @@ config_free(struct config *config)
 		config_section_clear(CONFIG_SECTION_TUNNEL,
 		    &config->tunnels[i]);
 	free(config->tunnels);
+	config_section_clear(CONFIG_SECTION_METRICS, &config->metrics);
 	config_section_clear(CONFIG_SECTION_GATEWAY, &config->gateway);
 	config_section_clear(CONFIG_SECTION_DAEMON, &config->daemon);
 	free(config->path);
@@ -44,7 +45,9 @@ config_new(const char *path)
 	    config_section_set_defaults(CONFIG_SECTION_DAEMON,
 		&config->daemon) == -1 ||
 	    config_section_set_defaults(CONFIG_SECTION_GATEWAY,
-		&config->gateway) == -1) {
+		&config->gateway) == -1 ||
+	    config_section_set_defaults(CONFIG_SECTION_METRICS,
+		&config->metrics) == -1) {
 		config_free(config);
 		return NULL;
 	}

@@ -29,13 +29,14 @@ enum config_mode { CONFIG_MODE_DIRECT };
 enum config_type { CONFIG_TYPE_TCP };
 
 struct config_daemon {
-	char *name;	     /* default: host name up to its first dot */
-	char *admin_socket;  /* path; default /run/tunneld/admin.sock */
-	char *admin_group;   /* NULL: root and the daemon's user alone */
-	char *database;	     /* path; default /var/lib/tunneld/sessions.db */
-	int retention_days;  /* 0: keep for ever; default 90 */
-	int64_t max_rows;    /* of sessions; 0: no limit, the default */
-	enum log_target log; /* default syslog */
+	char *name;		/* default: host name up to its first dot */
+	char *admin_socket;	/* path; default /run/tunneld/admin.sock */
+	char *admin_group;	/* NULL: root and the daemon's user alone */
+	char *admin_read_group; /* may look, too; NULL: nobody else */
+	char *database;		/* path; default /var/lib/tunneld/sessions.db */
+	int retention_days;	/* 0: keep for ever; default 90 */
+	int64_t max_rows;	/* of sessions; 0: no limit, the default */
+	enum log_target log;	/* default syslog */
 	enum log_level log_level;      /* default info */
 	char *user;		       /* NULL: stay who started us */
 	int max_handshakes;	       /* default 1024 */
@@ -45,6 +46,11 @@ struct config_daemon {
 struct config_gateway {
 	struct addr *listen; /* n_listen of them; none: no peer may dial in */
 	size_t n_listen;
+};
+
+struct config_metrics {
+	bool has_listen;    /* else no metrics are served */
+	struct addr listen; /* never ADDR_UNIX */
 };
 
 struct config_peer {
@@ -90,6 +96,7 @@ struct config {
 	char *path; /* of the file */
 	struct config_daemon daemon;
 	struct config_gateway gateway;
+	struct config_metrics metrics;
 	struct config_peer *peers;
 	size_t n_peers;
 	struct config_tunnel *tunnels;

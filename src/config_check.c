@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <libconfig.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -296,6 +297,22 @@ config_check_tunnels(struct config_reader *reader, const config_setting_t *list,
 	}
 }
 
+/* HTTP clients have no way to write the path of a socket. */
+static void
+config_check_metrics(struct config_reader *reader, const config_setting_t *root)
+{
+	const struct config_metrics *metrics = &reader->config->metrics;
+	const config_setting_t *group;
+
+	if (!metrics->has_listen || metrics->listen.kind != ADDR_UNIX)
+		return;
+	group = config_setting_get_member(root, "metrics");
+	snprintf(reader->where, sizeof(reader->where), "metrics");
+	config_error_at(reader, config_setting_get_member(group, "listen"),
+	    "listen", "must be host:port, not a UNIX path");
+	reader->where[0] = '\0';
+}
+
 /*
  * No two listeners at the same address. Addresses that merely overlap
  * (":80" and "127.0.0.1:80") are left to the kernel, which knows.
@@ -336,6 +353,7 @@ config_check(struct config_reader *reader, const config_setting_t *root)
 	tunnels = config_setting_get_member(root, "tunnels");
 	reader->where[0] = '\0';
 	config_check_name(reader, root);
+	config_check_metrics(reader, root);
 	for (size_t i = 0; i < config->n_peers; i++)
 		if ((group = config_element(peers, i)) != NULL)
 			config_check_peer(reader, root, group, i);

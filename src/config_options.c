@@ -12,6 +12,7 @@
 
 #define IN_DAEMON(member) offsetof(struct config_daemon, member)
 #define IN_GATEWAY(member) offsetof(struct config_gateway, member)
+#define IN_METRICS(member) offsetof(struct config_metrics, member)
 #define IN_PEER(member) offsetof(struct config_peer, member)
 #define IN_TUNNEL(member) offsetof(struct config_tunnel, member)
 
@@ -23,6 +24,8 @@ const struct config_section_info config_sections[CONFIG_SECTION_COUNT] = {
 	    { "daemon", "daemon", CONFIG_SECTION_TOP, false },
 	[CONFIG_SECTION_GATEWAY] =
 	    { "gateway", "gateway", CONFIG_SECTION_TOP, false },
+	[CONFIG_SECTION_METRICS] =
+	    { "metrics", "metrics", CONFIG_SECTION_TOP, false },
 	[CONFIG_SECTION_PEER] = { "peer", "peers", CONFIG_SECTION_TOP, true },
 	[CONFIG_SECTION_HEARTBEAT] =
 	    { "peer.heartbeat", "heartbeat", CONFIG_SECTION_PEER, false },
@@ -43,6 +46,9 @@ const struct config_option config_options[] = {
 	{ CONFIG_SECTION_DAEMON, "admin_group", CONFIG_KIND_GROUP,
 	  .offset = IN_DAEMON(admin_group),
 	  .help = "its members may use tunnelctl" },
+	{ CONFIG_SECTION_DAEMON, "admin_read_group", CONFIG_KIND_GROUP,
+	  .offset = IN_DAEMON(admin_read_group),
+	  .help = "its members may look with tunnelctl, and change nothing" },
 	{ CONFIG_SECTION_DAEMON, "database", CONFIG_KIND_PATH,
 	  .offset = IN_DAEMON(database), .max = 4000,
 	  .fallback = "/var/lib/tunneld/sessions.db",
@@ -79,6 +85,10 @@ const struct config_option config_options[] = {
 	  .offset = IN_GATEWAY(listen), .companion = IN_GATEWAY(n_listen),
 	  .min = 0, .max = 256,
 	  .help = "where peers are accepted" },
+
+	{ CONFIG_SECTION_METRICS, "listen", CONFIG_KIND_LISTEN,
+	  .offset = IN_METRICS(listen), .companion = IN_METRICS(has_listen),
+	  .help = "where Prometheus asks over HTTP" },
 
 	{ CONFIG_SECTION_PEER, "name", CONFIG_KIND_NAME,
 	  .offset = IN_PEER(name), .required = true,
@@ -180,8 +190,6 @@ static const struct {
 	enum config_section section; /* COUNT: any */
 	const char *key;
 } config_later[] = {
-	{ CONFIG_SECTION_TOP, "metrics" },
-	{ CONFIG_SECTION_DAEMON, "admin_read_group" },
 	{ CONFIG_SECTION_PEER, "mode" },
 	{ CONFIG_SECTION_TUNNEL, "proxy_protocol" },
 	{ CONFIG_SECTION_COUNT, "lanes" },

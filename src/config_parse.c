@@ -75,7 +75,7 @@ config_error_key(struct config_reader *reader, const config_setting_t *setting,
 		    key);
 }
 
-/* A group that is not in a list: daemon, gateway, heartbeat, reconnect. */
+/* A group that is not in a list: daemon, metrics, heartbeat and so on. */
 static void
 config_parse_inner(struct config_reader *reader,
     const config_setting_t *setting, enum config_section section, void *base)
@@ -207,6 +207,9 @@ config_parse_top(struct config_reader *reader, const config_setting_t *setting)
 		break;
 	case CONFIG_SECTION_GATEWAY:
 		config_parse_inner(reader, setting, section, &config->gateway);
+		break;
+	case CONFIG_SECTION_METRICS:
+		config_parse_inner(reader, setting, section, &config->metrics);
 		break;
 	case CONFIG_SECTION_PEER:
 		config->peers = config_parse_list(reader, setting, section,

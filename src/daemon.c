@@ -13,6 +13,7 @@
 #include "admin_commands.h"
 #include "exit.h"
 #include "gateway.h"
+#include "metrics.h"
 #include "privilege.h"
 #include "session.h"
 #include "stranger.h"
@@ -33,9 +34,11 @@ struct daemon {
 	struct resolve_pool *resolver;
 	struct peer_context peer_context;
 	struct peers *peers;
+	struct events events;
 	struct ledger *ledger;
 	struct tunnels *tunnels;
 	struct gateway *gateway;
+	struct metrics *metrics; /* NULL: not asked for */
 	struct admin *admin;
 	struct admin_context admin_context;
 	struct daemon_link *links; /* one for each peer */
@@ -57,6 +60,7 @@ daemon_link_up(struct peer *peer, const char *address, void *arg)
 {
 	struct daemon *daemon = arg;
 	struct ledger_link *row = &daemon_find_link(daemon, peer)->row;
+	struct event event = { .kind = EVENT_LINK_UP, .peer = peer_name(peer) };
 
 	memset(row, 0, sizeof *row);
 	row->id = ++daemon->next_link_id;
@@ -64,6 +68,8 @@ daemon_link_up(struct peer *peer, const char *address, void *arg)
 	snprintf(row->address, sizeof row->address, "%s", address);
 	row->up_us = loop_wall_us();
 	ledger_put_link(daemon->ledger, row);
+	event.address = row->address;
+	events_publish(&daemon->events, &event);
 }
 
 static void
@@ -71,6 +77,11 @@ daemon_link_down(struct peer *peer, const char *why, void *arg)
 {
 	struct daemon *daemon = arg;
 	struct ledger_link *row = &daemon_find_link(daemon, peer)->row;
+	struct event event = {
+		.kind = EVENT_LINK_DOWN,
+		.peer = peer_name(peer),
+		.text = why,
+	};
 
 	if (row->id == 0)
 		return;
@@ -78,7 +89,21 @@ daemon_link_down(struct peer *peer, const char *why, void *arg)
 	snprintf(row->reason, sizeof row->reason, "%s", why);
 	ledger_put_link(daemon->ledger, row);
 	row->id = 0;
+	events_publish(&daemon->events, &event);
 	tunnels_link_down(daemon->tunnels, peer);
+}
+
+static void
+daemon_link_failed(struct peer *peer, const char *why, void *arg)
+{
+	struct daemon *daemon = arg;
+	struct event event = {
+		.kind = EVENT_ERROR,
+		.peer = peer_name(peer),
+		.text = why,
+	};
+
+	events_publish(&daemon->events, &event);
 }
 
 static void
@@ -105,6 +130,7 @@ daemon_session_close(struct peer *peer, const struct wire_close *close,
 static const struct peer_handler daemon_peer_handler = {
 	.link_up = daemon_link_up,
 	.link_down = daemon_link_down,
+	.failed = daemon_link_failed,
 	.session_open = daemon_session_open,
 	.session_close = daemon_session_close,
 };
@@ -133,6 +159,7 @@ daemon_open_admin(struct daemon *daemon)
 	struct admin_options options = {
 		.path = conf->admin_socket,
 		.group = conf->admin_group,
+		.read_group = conf->admin_read_group,
 		.owner = daemon->privilege.uid,
 		.commands = admin_commands_table(),
 		.arg = &daemon->admin_context,
@@ -179,6 +206,22 @@ daemon_make_core(struct daemon *daemon)
 }
 
 static int
+daemon_bind_metrics(struct daemon *daemon)
+{
+	const struct config_metrics *conf = &daemon->config->metrics;
+	char error[400];
+
+	if (!conf->has_listen)
+		return 0;
+	daemon->metrics = metrics_new(daemon->loop, &conf->listen, error,
+	    sizeof error);
+	if (daemon->metrics != NULL)
+		return 0;
+	log_error("metrics: %s", error);
+	return -1;
+}
+
+static int
 daemon_bind(struct daemon *daemon)
 {
 	struct gateway_params gateway = {
@@ -191,6 +234,7 @@ daemon_bind(struct daemon *daemon)
 		.loop = daemon->loop,
 		.resolver = daemon->resolver,
 		.peers = daemon->peers,
+		.events = &daemon->events,
 		.config = daemon->config,
 	};
 	int result = 0;
@@ -204,9 +248,45 @@ daemon_bind(struct daemon *daemon)
 	daemon->gateway = gateway_new(&gateway, daemon_say_error, NULL);
 	if (daemon->gateway == NULL)
 		result = -1;
+	if (daemon_bind_metrics(daemon) != 0)
+		result = -1;
 	if (tunnels_listen(daemon->tunnels, daemon_say_error, NULL) != 0)
 		result = -1;
 	return result;
+}
+
+/* What administrators switched off stays so over restarts. What is not
+ * configured any more is left alone. */
+static void
+daemon_apply_disabled(void *arg)
+{
+	struct daemon *daemon = arg;
+	struct tunnels *tunnels = daemon->tunnels;
+	struct ledger_disabled row;
+	struct tunnel *tunnel;
+	struct peer *peer;
+	size_t i;
+
+	for (i = 0; i < tunnels->n; i++) {
+		tunnel = &tunnels->all[i];
+		if (tunnel->disabled ||
+		    !ledger_get_disabled(daemon->ledger,
+			tunnel->conf->peer == NULL ? "" : tunnel->conf->peer,
+			tunnel->conf->name, &row))
+			continue;
+		log_notice("%s: disabled by %s", tunnel->label, row.by);
+		tunnel_set_disabled(tunnel, true, row.at_us, row.by);
+	}
+	for (i = 0; i < peers_count(daemon->peers); i++) {
+		peer = peers_at(daemon->peers, i);
+		if (peer_is_disabled(peer) ||
+		    !ledger_get_disabled(daemon->ledger, peer_name(peer), "",
+			&row))
+			continue;
+		log_notice("%s: disabled by %s", peer_name(peer), row.by);
+		peer_set_disabled(peer, true, row.at_us, row.by);
+		tunnels_peer_disabled(tunnels, peer);
+	}
 }
 
 static int
@@ -219,6 +299,8 @@ daemon_open_ledger(struct daemon *daemon)
 		.max_rows = conf->max_rows,
 		.daemon = conf->name,
 		.version = daemon->version,
+		.loaded = daemon_apply_disabled,
+		.arg = daemon,
 	};
 
 	daemon->ledger = ledger_new(daemon->loop, &options);
@@ -227,6 +309,7 @@ daemon_open_ledger(struct daemon *daemon)
 		return -1;
 	}
 	daemon->tunnels->params.ledger = daemon->ledger;
+	daemon_apply_disabled(daemon);
 	return 0;
 }
 
@@ -302,6 +385,7 @@ daemon_new(const struct daemon_start *start)
 	}
 	daemon->config = start->config;
 	daemon->version = start->version;
+	events_init(&daemon->events);
 	daemon->loop = loop_new();
 	if (daemon->loop == NULL) {
 		log_error("libevent has no usable backend");
@@ -318,6 +402,7 @@ daemon_new(const struct daemon_start *start)
 		.started_us = loop_wall_us(),
 		.peers = daemon->peers,
 		.gateway = daemon->gateway,
+		.events = &daemon->events,
 		.tunnels = daemon->tunnels,
 		.ledger = daemon->ledger,
 	};
@@ -325,6 +410,20 @@ daemon_new(const struct daemon_start *start)
 }
 
 /* --- run, and down ---------------------------------------------------------- */
+
+static void
+daemon_start_metrics(struct daemon *daemon)
+{
+	char text[ADDR_TEXT_SIZE];
+	struct addr_sock address;
+
+	if (daemon->metrics == NULL)
+		return;
+	metrics_address(daemon->metrics, &address);
+	metrics_start(daemon->metrics, &daemon->admin_context);
+	log_notice("metrics: http://%s/metrics",
+	    addr_sock_format(&address, text, sizeof text));
+}
 
 int
 daemon_run(struct daemon *daemon)
@@ -336,6 +435,7 @@ daemon_run(struct daemon *daemon)
 	tunnels_start(daemon->tunnels);
 	for (i = 0; i < peers_count(daemon->peers); i++)
 		peer_start(peers_at(daemon->peers, i));
+	daemon_start_metrics(daemon);
 	log_notice("%s: tunneld %s is up, pid %d", daemon->config->daemon.name,
 	    daemon->version, (int)getpid());
 	sd_notify(0, "READY=1");
@@ -357,6 +457,7 @@ daemon_free(struct daemon *daemon)
 	/* From the outside inwards: nobody asks any more, nobody comes any
 	 * more, sessions end, links end, all of it is written. */
 	admin_free(daemon->admin);
+	metrics_free(daemon->metrics);
 	gateway_free(daemon->gateway);
 	if (daemon->tunnels != NULL && daemon->ledger != NULL)
 		tunnels_stop(daemon->tunnels, REASON_SHUTDOWN, "daemon");

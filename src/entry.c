@@ -204,6 +204,8 @@ entry_failed_reason(uint8_t code)
 		return REASON_LIMIT;
 	case WIRE_FAILED_DUPLICATE:
 		return REASON_CHANNEL_LOST;
+	case WIRE_FAILED_DISABLED:
+		return REASON_DISABLED;
 	default:
 		return REASON_INTERNAL;
 	}
@@ -343,6 +345,10 @@ entry_accept(int fd, const struct addr_sock *from, void *arg)
 	    stream_watch(session->outside, loop, entry_user_ready, session) !=
 		0) {
 		session_close(session, REASON_INTERNAL, "daemon");
+		return;
+	}
+	if (tunnel_is_disabled(tunnel)) {
+		session_close(session, REASON_DISABLED, "daemon");
 		return;
 	}
 	if (!room) {

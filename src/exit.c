@@ -7,6 +7,8 @@
 
 #include "session.h"
 
+#define EXIT_DISABLED "this tunnel is disabled here"
+
 enum reason
 exit_dial_reason(enum dial_status status)
 {
@@ -144,6 +146,17 @@ exit_refuse(struct tunnels *tunnels, struct peer *peer, struct channel *channel,
 	channel_send_failed(channel, tunnels->linger, code, text);
 }
 
+void
+exit_disable(struct session *session, const char *by)
+{
+	struct channel *channel = session->channel;
+
+	session->channel = NULL;
+	channel_send_failed(channel, session->tunnel->tunnels->linger,
+	    WIRE_FAILED_DISABLED, EXIT_DISABLED);
+	session_close(session, REASON_DISABLED, by);
+}
+
 /* NULL, or the reason why this session may not be; *code goes with it. */
 static const char *
 exit_judge(struct tunnels *tunnels, struct peer *peer, struct tunnel *tunnel,
@@ -159,6 +172,9 @@ exit_judge(struct tunnels *tunnels, struct peer *peer, struct tunnel *tunnel,
 		return "the user's address makes no sense";
 	if (!tunnel_allows(tunnel, &source))
 		return "the user's address is not allowed here";
+	*code = WIRE_FAILED_DISABLED;
+	if (tunnel_is_disabled(tunnel))
+		return EXIT_DISABLED;
 	*code = WIRE_FAILED_DUPLICATE;
 	if (tunnels_knows_uid(tunnels, open->uid) ||
 	    (same != NULL &&
@@ -172,6 +188,33 @@ exit_judge(struct tunnels *tunnels, struct peer *peer, struct tunnel *tunnel,
 		(unsigned)tunnel->conf->max_sessions)
 		return "max_sessions reached";
 	return NULL;
+}
+
+static void
+exit_count_refusal(struct tunnel *tunnel, enum wire_failed_code code,
+    const char *why)
+{
+	enum reason reason = REASON_DENIED;
+
+	if (code == WIRE_FAILED_LIMIT)
+		reason = REASON_LIMIT;
+	else if (code == WIRE_FAILED_DISABLED)
+		reason = REASON_DISABLED;
+	tunnel->refused[reason]++;
+	tunnel_set_error(tunnel, "refused: %s", why);
+}
+
+/* That a tunnel is switched off is no news to whoever did it. */
+static void
+exit_log_refusal(const struct peer *peer, const char *tunnel,
+    enum wire_failed_code code, const char *why)
+{
+	static const char text[] = "%s: refused a session for tunnel %s: %s";
+
+	if (code == WIRE_FAILED_DISABLED)
+		log_info(text, peer_name(peer), tunnel, why);
+	else
+		log_warning(text, peer_name(peer), tunnel, why);
 }
 
 static void
@@ -209,13 +252,8 @@ exit_open(struct tunnels *tunnels, struct peer *peer, struct channel *channel,
 	why = exit_judge(tunnels, peer, tunnel, open, &code);
 	if (why != NULL) {
 		if (tunnel != NULL)
-			tunnel->refused[code == WIRE_FAILED_LIMIT ?
-				REASON_LIMIT :
-				REASON_DENIED]++;
-		if (tunnel != NULL)
-			tunnel_set_error(tunnel, "refused: %s", why);
-		log_warning("%s: refused a session for tunnel %s: %s",
-		    peer_name(peer), open->tunnel, why);
+			exit_count_refusal(tunnel, code, why);
+		exit_log_refusal(peer, open->tunnel, code, why);
 		exit_refuse(tunnels, peer, channel, code, why);
 		return;
 	}

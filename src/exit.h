@@ -14,6 +14,9 @@
 void exit_open(struct tunnels *tunnels, struct peer *peer,
     struct channel *channel, const struct wire_open *open);
 
+/* Ends a session that is not open yet: FAILED, for its tunnel is disabled. */
+void exit_disable(struct session *session, const char *by);
+
 /* The words for the ledger of a dial that failed: why, and by whom. */
 enum reason exit_dial_reason(enum dial_status status);
 const char *exit_dial_by(enum dial_status status);

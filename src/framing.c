@@ -154,6 +154,12 @@ framing_is_flushed(const struct framing *framing)
 	return framing->out_len == 0;
 }
 
+bool
+framing_is_clogged(const struct framing *framing)
+{
+	return framing->out_len > framing->out_max / 2;
+}
+
 int
 framing_release(struct framing *framing, struct stream **stream,
     struct relay_early *early)

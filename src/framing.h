@@ -47,6 +47,8 @@ int framing_send(struct framing *framing, const struct wire_message *msg);
 int framing_flush(struct framing *framing);
 /* Nothing is kept any more. */
 bool framing_is_flushed(const struct framing *framing);
+/* More than half of what may be kept is. */
+bool framing_is_clogged(const struct framing *framing);
 
 /*
  * Gives the stream back and frees the rest. Bytes read past the last frame go

@@ -189,6 +189,11 @@ handshake_on_reject(struct handshake *hs, const struct wire_refusal *refusal)
 		handshake_refused(hs);
 		return;
 	}
+	if (refusal->code == WIRE_REJECT_DISABLED) {
+		handshake_end(hs, HANDSHAKE_REFUSED,
+		    "disabled by the administrator there");
+		return;
+	}
 	log_escape(text, sizeof text, refusal->text, strlen(refusal->text));
 	snprintf(error, sizeof error, "rejected: %s", text);
 	handshake_fail(hs, error);

@@ -20,7 +20,7 @@
 enum handshake_status {
 	HANDSHAKE_OK,
 	HANDSHAKE_FAILED, /* worth trying again soon */
-	HANDSHAKE_REFUSED /* name or secret: not worth it */
+	HANDSHAKE_REFUSED /* name or secret, or disabled there: not worth it */
 };
 
 struct handshake_outcome {

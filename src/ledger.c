@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "ledger_internal.h"
 #include "log.h"
@@ -15,14 +16,6 @@
 #define START_TIME 2.0	 /* seconds ledger_new waits for the writer */
 #define ABORT_TIME 0.5	 /* seconds an interrupted writer gets to end */
 #define RETURN_CHUNK 256 /* rows put back under one hold of the lock */
-
-const char *
-ledger_end_name(enum ledger_end end)
-{
-	static const char *const names[] = { "entry", "exit", "local" };
-
-	return end <= LEDGER_END_LOCAL ? names[end] : "";
-}
 
 double
 ledger_now(void)
@@ -69,6 +62,8 @@ ledger_copy_options(struct ledger *ledger, const struct ledger_options *options)
 		ledger->lock_path = NULL;
 	ledger->retention_days = options->retention_days;
 	ledger->max_rows = options->max_rows;
+	ledger->loaded = options->loaded;
+	ledger->loaded_arg = options->arg;
 	ledger->max_queued = options->max_queued ? options->max_queued :
 						   QUEUE_DEFAULT;
 	if (ledger->path == NULL || ledger->lock_path == NULL ||
@@ -97,6 +92,9 @@ ledger_release(struct ledger *ledger)
 	struct ledger_row *row;
 
 	ledger_query_free(ledger);
+	ledger_switches_free(ledger);
+	if (ledger->news_fd != -1)
+		close(ledger->news_fd);
 	HASH_CLEAR(hh, ledger->by_key);
 	while ((row = TAILQ_FIRST(&ledger->rows)) != NULL) {
 		TAILQ_REMOVE(&ledger->rows, row, entry);
@@ -122,13 +120,14 @@ ledger_new(struct loop *loop, const struct ledger_options *options)
 	if (ledger == NULL)
 		return NULL;
 	ledger->loop = loop;
-	ledger->done_fd = -1;
+	ledger->done_fd = ledger->news_fd = -1;
 	ledger->file.lock_fd = -1;
 	ledger->ids = (struct ledger_ids){ .block = LEDGER_ID_BLOCK,
 		.wanted = true };
 	TAILQ_INIT(&ledger->rows);
+	TAILQ_INIT(&ledger->dirty);
 	ledger_init_sync(ledger);
-	if (ledger_query_init(ledger) == -1 ||
+	if (ledger_query_init(ledger) == -1 || ledger_sync_init(ledger) == -1 ||
 	    ledger_copy_options(ledger, options) == -1)
 		goto fail;
 
@@ -145,6 +144,7 @@ ledger_new(struct loop *loop, const struct ledger_options *options)
 	pthread_mutex_lock(&ledger->lock);
 	while (!ledger->tried && ledger_now() < until)
 		ledger_wait(ledger, &ledger->owner_wakes, until);
+	ledger->returned = true;
 	pthread_mutex_unlock(&ledger->lock);
 	return ledger;
 fail:
@@ -195,6 +195,7 @@ ledger_free(struct ledger *ledger)
 	/* No callback from here on, whatever the threads still do. */
 	loop_watch_free(ledger->done_watch);
 	ledger->done_watch = NULL;
+	ledger_sync_free(ledger);
 	if (ledger_stop(ledger)) {
 		ledger_release(ledger);
 		return;
@@ -265,10 +266,13 @@ static struct ledger_row *
 ledger_place_row(struct ledger *ledger, const struct ledger_key *key)
 {
 	struct ledger_row *row = ledger_find_row(ledger, key);
+	size_t room = ledger->max_queued;
 
 	if (row != NULL)
 		return row;
-	if (ledger->queued + ledger->writing >= ledger->max_queued)
+	if (key->kind == LEDGER_CHANGE)
+		room += LEDGER_SPARE;
+	if (ledger->queued + ledger->writing >= room)
 		return NULL;
 	row = calloc(1, sizeof *row);
 	if (row == NULL)
@@ -281,36 +285,45 @@ ledger_place_row(struct ledger *ledger, const struct ledger_key *key)
 	return row;
 }
 
-/* Exactly one of session and link is given, and key is its key. */
-static void
-ledger_put(struct ledger *ledger, const struct ledger_key *key,
-    const struct ledger_session *session, const struct ledger_link *link)
+/* Says that there is something to write; before: how much there was. Locked. */
+void
+ledger_note_put(struct ledger *ledger, size_t before)
 {
-	int64_t ended = 0;
-	struct ledger_row *row;
+	ledger->puts++;
+	ledger->last_put = ledger_now();
+	if (before == 0)
+		ledger->first_put = ledger->last_put;
+	if (before == 0 || ledger->queued == LEDGER_BATCH)
+		pthread_cond_signal(&ledger->writer_wakes);
+}
+
+/* row is of the kind and the id that stand in its key; last: what it says is
+ * not said again. */
+static void
+ledger_put(struct ledger *ledger, const struct ledger_row *row, bool last)
+{
+	struct ledger_row *place;
 	size_t before;
 
-	if (session != NULL)
-		ended = session->closed_us;
-	else if (link != NULL)
-		ended = link->down_us;
 	pthread_mutex_lock(&ledger->lock);
-	before = ledger->queued;
-	row = ledger_place_row(ledger, key);
-	if (row == NULL) {
-		if (ended != 0)
-			ledger->lost++;
+	before = ledger->queued + ledger->n_dirty;
+	place = ledger_place_row(ledger, &row->key);
+	if (place == NULL) {
+		ledger->lost += last;
+		ledger->dropped = ++ledger->puts;
 	} else {
-		if (session != NULL)
-			row->session = *session;
-		else if (link != NULL)
-			row->link = *link;
-		ledger->puts++;
-		ledger->last_put = ledger_now();
-		if (before == 0)
-			ledger->first_put = ledger->last_put;
-		if (before == 0 || ledger->queued == LEDGER_BATCH)
-			pthread_cond_signal(&ledger->writer_wakes);
+		switch ((enum ledger_kind)row->key.kind) {
+		case LEDGER_SESSION:
+			place->session = row->session;
+			break;
+		case LEDGER_LINK:
+			place->link = row->link;
+			break;
+		case LEDGER_CHANGE:
+			place->change = row->change;
+			break;
+		}
+		ledger_note_put(ledger, before);
 	}
 	pthread_mutex_unlock(&ledger->lock);
 }
@@ -318,17 +331,33 @@ ledger_put(struct ledger *ledger, const struct ledger_key *key,
 void
 ledger_put_session(struct ledger *ledger, const struct ledger_session *session)
 {
-	struct ledger_key key = { LEDGER_SESSION, session->id };
+	struct ledger_row row;
 
-	ledger_put(ledger, &key, session, NULL);
+	row.key = (struct ledger_key){ LEDGER_SESSION, session->id };
+	row.session = *session;
+	ledger_put(ledger, &row, session->closed_us != 0);
 }
 
 void
 ledger_put_link(struct ledger *ledger, const struct ledger_link *link)
 {
-	struct ledger_key key = { LEDGER_LINK, link->id };
+	struct ledger_row row;
 
-	ledger_put(ledger, &key, NULL, link);
+	row.key = (struct ledger_key){ LEDGER_LINK, link->id };
+	row.link = *link;
+	ledger_put(ledger, &row, link->down_us != 0);
+}
+
+void
+ledger_put_change(struct ledger *ledger, const struct ledger_change *change)
+{
+	struct ledger_row row;
+
+	pthread_mutex_lock(&ledger->lock);
+	row.key = (struct ledger_key){ LEDGER_CHANGE, ++ledger->n_changes };
+	pthread_mutex_unlock(&ledger->lock);
+	row.change = *change;
+	ledger_put(ledger, &row, true);
 }
 
 uint64_t
@@ -369,6 +398,7 @@ ledger_return_rows(struct ledger *ledger, struct ledger_row_list *rows)
 				free(row);
 			} else if (ledger_insert_row(ledger, row, true) == -1) {
 				ledger->lost++;
+				ledger->dropped = ++ledger->puts;
 				free(row);
 			}
 		}

@@ -19,45 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "addr.h"
+#include "history.h"
 #include "loop.h"
-#include "name.h"
-#include "reason.h"
-#include "wire.h"
-
-#define LEDGER_BY_SIZE 64
-
-enum ledger_end { LEDGER_END_ENTRY, LEDGER_END_EXIT, LEDGER_END_LOCAL };
-const char *ledger_end_name(enum ledger_end end); /* "entry", ... */
-
-/* Everything known of a session; a row is always handed over whole. */
-struct ledger_session {
-	int64_t id;		    /* from ledger_take_id */
-	uint8_t uid[WIRE_UID_SIZE]; /* the same at both ends */
-	char tunnel[NAME_SIZE];
-	char peer[NAME_SIZE]; /* "" for a local tunnel */
-	char type[8];	      /* "tcp" */
-	enum ledger_end end;
-	char source[ADDR_TEXT_SIZE]; /* the user */
-	char target[ADDR_TEXT_SIZE]; /* the service, "" where unknown */
-	int64_t opened_us;	     /* microseconds since the epoch */
-	int64_t closed_us;	     /* 0 while open */
-	uint64_t up_bytes;	     /* user to service */
-	uint64_t down_bytes;
-	enum reason reason;		/* REASON_NONE while open */
-	char closed_by[LEDGER_BY_SIZE]; /* "user", "service", "peer",
-					   "daemon", "root (uid 0)"; "" */
-};
-
-/* One life of a link. */
-struct ledger_link {
-	int64_t id; /* the caller's, unique within this run */
-	char peer[NAME_SIZE];
-	char address[ADDR_TEXT_SIZE];
-	int64_t up_us;
-	int64_t down_us;  /* 0 while up */
-	char reason[128]; /* why it went down, "" while up */
-};
 
 struct ledger_options {
 	const char *path; /* copied */
@@ -66,6 +29,13 @@ struct ledger_options {
 	size_t max_queued;  /* rows in memory; 0 means 65,536 */
 	const char *daemon; /* our name, for the row of this run; copied */
 	const char *version;
+	/*
+	 * Called on the loop's thread when the table of what is switched off
+	 * was read only after ledger_new had returned (a slow or locked disk).
+	 * What was set meanwhile wins. May be NULL.
+	 */
+	void (*loaded)(void *arg);
+	void *arg;
 };
 
 struct ledger;
@@ -121,43 +91,63 @@ struct ledger_status {
 void ledger_get_status(struct ledger *ledger, struct ledger_status *out);
 
 /*
- * Queries, on the reader thread, newest first, of what is committed; rows put
- * just before get a quarter of a second to be. Strings NULL and numbers 0
- * mean "any". A link has no tunnel and no source: those are ignored.
+ * Queries, as history_ask does them, on the reader thread, of what is
+ * committed; rows put just before get a quarter of a second to be. All strings
+ * are copied. seconds is the deadline; 0 means 10.
+ *
+ * fn(rows, error, arg): rows are valid during the callback only; error is NULL
+ * or says what went wrong ("timed out", SQLite's words). Called on the loop's
+ * thread, once, never before ledger_query returns, and the query is gone
+ * afterwards.
  */
-struct ledger_query {
-	int64_t id;	    /* one session */
-	const char *tunnel; /* all strings are copied */
-	const char *peer;
-	const char *source;	    /* the host part, without port */
-	const char *reason;	    /* as reason_name */
-	int64_t since_us, until_us; /* opened_us in [since, until) */
-	bool closed_only;
-	bool links;	 /* links instead of sessions */
-	unsigned limit;	 /* at most 100,000; 0 means 100 */
-	double deadline; /* seconds; 0 means 10 */
-};
-
-/*
- * What a query found. Rows are valid during the callback only. error is NULL
- * or says what went wrong ("timed out", SQLite's words), and the rows are
- * then those found before. Called on the loop's thread, once, never before
- * ledger_query returns, and the query is gone afterwards.
- */
-struct ledger_rows {
-	const char *error;
-	const struct ledger_session *sessions;
-	size_t n_sessions;
-	const struct ledger_link *links;
-	size_t n_links;
-};
-typedef void ledger_query_fn(const struct ledger_rows *rows, void *arg);
+typedef void ledger_query_fn(const struct history_rows *rows, const char *error,
+    void *arg);
 
 /* NULL if 64 queries wait already or memory is short. */
 struct ledger_request;
 struct ledger_request *ledger_query(struct ledger *ledger,
-    const struct ledger_query *query, ledger_query_fn *fn, void *arg);
+    const struct history_query *query, double seconds, ledger_query_fn *fn,
+    void *arg);
 /* The callback will not be called; the request is gone. */
 void ledger_query_cancel(struct ledger_request *request);
+
+/* --- what administrators change ------------------------------------------- */
+
+/* Queues a row of the table of changes. */
+void ledger_put_change(struct ledger *ledger,
+    const struct ledger_change *change);
+
+/*
+ * A tunnel or a peer that is switched off, until it is switched on again: kept
+ * over restarts. The ledger holds them in memory as well, in any number up to
+ * LEDGER_DISABLED_MAX.
+ */
+#define LEDGER_DISABLED_MAX 65536
+struct ledger_disabled {
+	char peer[NAME_SIZE];	/* "": a local tunnel */
+	char tunnel[NAME_SIZE]; /* "": the peer itself */
+	int64_t at_us;
+	char by[HISTORY_BY_SIZE]; /* who did it */
+};
+
+/* Queues it, and remembers at once. -1: too many. */
+int ledger_set_disabled(struct ledger *ledger,
+    const struct ledger_disabled *what, bool disabled);
+/* Whether that is switched off; out may be NULL. As far as is known: see
+ * ledger_options.loaded. Takes no lock that is held across disk work. */
+bool ledger_get_disabled(struct ledger *ledger, const char *peer,
+    const char *tunnel, struct ledger_disabled *out);
+
+/*
+ * fn(error, arg) is called on the loop's thread, once, never before this
+ * returns: with NULL when everything put before is committed, or with the
+ * reason when that did not happen within `seconds` (it may still happen
+ * later). NULL if memory is short or 256 wait already.
+ */
+struct ledger_sync;
+typedef void ledger_sync_fn(const char *error, void *arg);
+struct ledger_sync *ledger_sync(struct ledger *ledger, double seconds,
+    ledger_sync_fn *fn, void *arg);
+void ledger_sync_cancel(struct ledger_sync *sync);
 
 #endif

@@ -254,9 +254,10 @@ file_try(struct ledger *ledger)
 	sqlite3_busy_timeout(file->db, BUSY_MS);
 	file_publish(ledger, file->db);
 	if ((rc = ledger_schema_open(file)) != SQLITE_OK ||
-	    (rc = ledger_schema_claim(ledger)) != SQLITE_OK ||
+	    (rc = ledger_run_claim(ledger)) != SQLITE_OK ||
 	    (rc = ledger_file_fail(file, ledger_rows_prepare(file))) !=
-		SQLITE_OK)
+		SQLITE_OK ||
+	    (rc = ledger_switches_load(ledger)) != SQLITE_OK)
 		goto fail;
 	return SQLITE_OK;
 fail:
@@ -309,9 +310,12 @@ ledger_file_close(struct ledger *ledger)
 
 	file_publish(ledger, NULL);
 	sqlite3_finalize(file->put_session);
+	sqlite3_finalize(file->put_open);
 	sqlite3_finalize(file->put_link);
+	sqlite3_finalize(file->put_change);
 	sqlite3_finalize(file->seen);
-	file->put_session = file->put_link = file->seen = NULL;
+	file->put_session = file->put_open = file->put_link = NULL;
+	file->put_change = file->seen = NULL;
 	/* SQLite leaves a -wal alone that may not be ours any more: it looks
 	 * whether the database was moved. A damaged one must not be written
 	 * to at all. */

@@ -6,8 +6,12 @@
  *     ledger.c		the public face: queue, ids, status, start and end
  *     ledger_writer.c	the writer's thread: when to write what, and errors
  *     ledger_file.c	the file: opening, locks, setting aside
- *     ledger_schema.c	tables, runs, ids, retention
+ *     ledger_schema.c	tables, and bringing an old file to our version
+ *     ledger_runs.c	runs, ids
+ *     ledger_trim.c	retention
  *     ledger_rows.c	rows between structs and SQL
+ *     ledger_changes.c	what administrators changed, what is switched off
+ *     ledger_sync.c	telling the loop that rows are on the disk
  *     ledger_query.c	queries as the loop sees them
  *     ledger_reader.c	the reader's thread
  *
@@ -43,12 +47,14 @@
 #define LEDGER_ID_BLOCK_MAX 65536
 #define LEDGER_ID_ODD (INT64_C(1) << 52) /* ids without a block start here */
 #define LEDGER_QUERIES 64
+#define LEDGER_SYNCS 256
+#define LEDGER_SPARE 1024 /* rows of changes for which there is always room */
 #define LEDGER_ERROR_SIZE 160
 
 /* The file is sound, but not for us: from a newer version, or not a ledger. */
 #define LEDGER_REFUSED (-1)
 
-enum ledger_kind { LEDGER_SESSION, LEDGER_LINK };
+enum ledger_kind { LEDGER_SESSION, LEDGER_LINK, LEDGER_CHANGE };
 
 struct ledger_key {
 	int64_t kind; /* enum ledger_kind; as wide as id: no padding */
@@ -63,9 +69,38 @@ struct ledger_row {
 	union {
 		struct ledger_session session;
 		struct ledger_link link;
+		struct ledger_change change;
 	};
 };
 TAILQ_HEAD(ledger_row_list, ledger_row);
+
+/* What is or was switched off. One that was switched on stays, in case the
+ * file says something else when it is read again. */
+struct ledger_switch_key {
+	char peer[NAME_SIZE];
+	char tunnel[NAME_SIZE];
+};
+struct ledger_switch {
+	struct ledger_switch_key key; /* zeros behind the texts */
+	UT_hash_handle hh;
+	TAILQ_ENTRY(ledger_switch) entry; /* of dirty, if it is */
+	struct ledger_disabled what;
+	bool disabled;
+	bool dirty;	 /* to be written */
+	uint64_t change; /* tells whether it changed while it was written */
+};
+TAILQ_HEAD(ledger_switch_list, ledger_switch);
+
+struct ledger_sync {
+	TAILQ_ENTRY(ledger_sync) entry;
+	struct ledger *ledger;
+	uint64_t puts; /* done when so many are committed */
+	bool lost;     /* but one of them was dropped */
+	struct loop_timer *timer;
+	ledger_sync_fn *fn;
+	void *arg;
+};
+TAILQ_HEAD(ledger_sync_list, ledger_sync);
 
 /* Ids to give out: [next, end), then [spare_next, spare_end). */
 struct ledger_ids {
@@ -87,7 +122,7 @@ struct ledger_trim {
 /* The writer's own: the database as it is open just now. */
 struct ledger_file {
 	sqlite3 *db; /* NULL: not open */
-	sqlite3_stmt *put_session, *put_link, *seen;
+	sqlite3_stmt *put_session, *put_open, *put_link, *put_change, *seen;
 	int lock_fd;	    /* of PATH-runs, or -1 */
 	int64_t run;	    /* whose byte we hold locked; 0: none */
 	int64_t started_us; /* tells our run from another of that number */
@@ -95,6 +130,7 @@ struct ledger_file {
 	ino_t ino;
 	bool damaged; /* set it aside before it is opened again */
 	double set_aside_at;
+	int step; /* the next on the way to our version; 0: it is there */
 	struct ledger_trim trim;
 	char error[LEDGER_ERROR_SIZE];
 };
@@ -112,33 +148,24 @@ enum ledger_request_state {
 	LEDGER_REQUEST_DONE
 };
 
-/* The texts of a query, in the order of this enum. */
-enum {
-	LEDGER_TEXT_TUNNEL,
-	LEDGER_TEXT_PEER,
-	LEDGER_TEXT_SOURCE,
-	LEDGER_TEXT_REASON,
-	LEDGER_TEXTS
-};
-
 struct ledger_request {
 	TAILQ_ENTRY(ledger_request) entry; /* of waiting or done */
 	struct ledger *ledger;
 	enum ledger_request_state state; /* guarded by the ledger's lock */
 	atomic_bool cancelled;
-	struct ledger_query query; /* its strings are not used */
-	bool has[LEDGER_TEXTS];
+	struct history_query query; /* its strings are those below */
 	/* A cut text is longer than any in the database: it finds nothing,
 	 * as the whole one would. */
-	char text[LEDGER_TEXTS][ADDR_TEXT_SIZE + 1];
+	char tunnel[ADDR_TEXT_SIZE + 1];
+	char peer[ADDR_TEXT_SIZE + 1];
+	char source[ADDR_TEXT_SIZE + 1];
+	char reason[ADDR_TEXT_SIZE + 1];
 	double deadline;
 	uint64_t puts; /* rows put before the query */
 	ledger_query_fn *fn;
 	void *arg;
 
-	struct ledger_session *sessions;
-	struct ledger_link *links;
-	size_t n, room;		       /* of the one or the other */
+	struct history_rows rows;
 	char error[LEDGER_ERROR_SIZE]; /* "": none */
 };
 
@@ -156,6 +183,10 @@ struct ledger {
 	bool has_writer, has_reader; /* threads to be joined */
 	int done_fd; /* an eventfd: counts requests moved to done */
 	struct loop_watch *done_watch;
+	int news_fd; /* an eventfd: syncs are done, the switches are loaded */
+	struct loop_watch *news_watch;
+	void (*loaded)(void *arg);
+	void *loaded_arg;
 
 	struct ledger_file file; /* the writer's */
 	atomic_bool stopping;	 /* as stop, for where no lock is held */
@@ -177,8 +208,10 @@ struct ledger {
 	size_t writing; /* rows the writer has taken and not committed */
 	double first_put, last_put;
 	bool urgent;	    /* somebody waits for what is queued */
-	uint64_t puts;	    /* rows ever queued or replaced */
+	uint64_t puts;	    /* rows ever queued, replaced or dropped */
+	uint64_t dropped;   /* `puts` when a row was dropped last */
 	uint64_t committed; /* `puts` when the last full batch was taken */
+	int64_t n_changes;  /* rows of changes ever put */
 	struct ledger_ids ids;
 
 	enum ledger_state state;
@@ -186,6 +219,16 @@ struct ledger {
 	uint64_t written, lost;
 	int64_t set_aside_us;
 	sqlite3 *writer_db; /* for sqlite3_interrupt only */
+
+	struct ledger_switch *switches; /* a hash */
+	struct ledger_switch_list dirty;
+	size_t n_dirty;
+	uint64_t switch_changes;
+	bool read_switches; /* the file has been asked */
+	bool returned;	    /* ledger_new has */
+	bool say_loaded;    /* the loop is to be told */
+	struct ledger_sync_list syncs;
+	unsigned n_syncs;
 
 	struct ledger_request_list waiting, done;
 	unsigned n_requests; /* waiting, running and done */
@@ -195,6 +238,8 @@ struct ledger {
 double ledger_now(void); /* monotonic seconds */
 /* Waits at most until `until`; the lock is held. */
 void ledger_wait(struct ledger *ledger, pthread_cond_t *cond, double until);
+/* There is something to write; before: how much there was. Locked. */
+void ledger_note_put(struct ledger *ledger, size_t before);
 /* Takes all queued rows into an empty list; counts them as being written. */
 uint64_t ledger_take_rows(struct ledger *ledger, struct ledger_row_list *out);
 /* Puts rows that could not be written back, unless newer ones are queued. */
@@ -224,21 +269,38 @@ int ledger_file_finish(struct ledger_file *file, int code);
 bool ledger_code_is_damage(int code);
 
 /* ledger_schema.c; all return a code. */
-#define LEDGER_SCHEMA_VERSION 1
 /* Runs sql with n integers bound; *out (or NULL): the first column. Leaves
  * file->error alone. */
 int ledger_sql(sqlite3 *db, const char *sql, const int64_t *args, int n,
     int64_t *out);
 int ledger_schema_open(struct ledger_file *file);
+/* Takes file->step. Interrupted when ledger_free waits. */
+int ledger_schema_step(struct ledger *ledger);
+
+/* ledger_runs.c; all return a code. */
 /* Claims a run, or finds the one claimed before; closes lost runs. */
-int ledger_schema_claim(struct ledger *ledger);
+int ledger_run_claim(struct ledger *ledger);
 /* A sign of life of ours, and a look for others that died meanwhile. */
-int ledger_schema_refresh(struct ledger *ledger);
-int ledger_schema_reserve(struct ledger_file *file, int64_t n, int64_t *first);
+int ledger_run_refresh(struct ledger *ledger);
+/* Gives ledger_take_id a block of ids, if it wants one. */
+int ledger_ids_reserve(struct ledger *ledger);
 /* Ends our run; ids from `unused` to `end`, not given out, are returned. */
-int ledger_schema_end(struct ledger_file *file, int64_t unused, int64_t end);
-/* One small step of removing old rows; *more: there is another. */
-int ledger_schema_trim(struct ledger *ledger, bool *more);
+int ledger_run_end(struct ledger_file *file, int64_t unused, int64_t end);
+
+/* ledger_trim.c: one small step of removing old rows; *more: there is another.
+ * A code. */
+int ledger_trim(struct ledger *ledger, bool *more);
+
+/* ledger_changes.c; the first two return a code. */
+/* Reads what the file says; what we know better is to be written to it. */
+int ledger_switches_load(struct ledger *ledger);
+int ledger_switches_write(struct ledger *ledger);
+void ledger_switches_free(struct ledger *ledger);
+
+/* ledger_sync.c */
+int ledger_sync_init(struct ledger *ledger);  /* 0, or -1 */
+void ledger_sync_free(struct ledger *ledger); /* on the loop's thread */
+void ledger_sync_wake(struct ledger *ledger); /* any thread: look at it all */
 
 /* ledger_query.c */
 void ledger_request_free(struct ledger_request *request);
@@ -248,22 +310,15 @@ void ledger_query_free(struct ledger *ledger); /* after the reader ended */
 /* ledger_reader.c */
 void *ledger_reader_main(void *ledger);
 
-/* ledger_rows.c: structs to SQL and back; the first four return a code and
- * leave file->error alone. */
+/* ledger_rows.c: structs to SQL; all return a code and leave file->error
+ * alone. */
 int ledger_rows_prepare(struct ledger_file *file);
 int ledger_put_session_row(struct ledger_file *file,
     const struct ledger_session *session);
 int ledger_put_link_row(struct ledger_file *file,
     const struct ledger_link *link);
+int ledger_put_change_row(struct ledger_file *file,
+    const struct ledger_change *change);
 int ledger_put_seen(struct ledger_file *file);
-/* What the functions below read; more of WHERE may follow. */
-#define LEDGER_READ_SESSIONS                                                  \
-	"SELECT id, uid, tunnel, peer, type, end, source, target, opened_at," \
-	" closed_at, up_bytes, down_bytes, close_reason, closed_by"           \
-	" FROM sessions WHERE 1"
-#define LEDGER_READ_LINKS \
-	"SELECT id, peer, address, up_at, down_at, reason FROM links WHERE 1"
-void ledger_read_session(sqlite3_stmt *stmt, struct ledger_session *out);
-void ledger_read_link(sqlite3_stmt *stmt, struct ledger_link *out);
 
 #endif

@@ -8,61 +8,39 @@
 
 #include "ledger_internal.h"
 
-#define LIMIT_DEFAULT 100
-#define LIMIT_MAX 100000
 #define DEADLINE_DEFAULT 10.0
 #define DEADLINE_MAX 3600.0
 
 void
 ledger_request_free(struct ledger_request *request)
 {
-	free(request->sessions);
-	free(request->links);
+	history_rows_clear(&request->rows);
 	free(request);
 }
 
-static void
-request_set_text(struct ledger_request *request, int which, const char *text)
+static const char *
+request_copy(char copy[ADDR_TEXT_SIZE + 1], const char *text)
 {
 	if (text == NULL)
-		return;
-	request->has[which] = true;
-	snprintf(request->text[which], sizeof request->text[which], "%s", text);
-}
-
-/* "[::1]" and "::1" are the same host. */
-static void
-request_set_source(struct ledger_request *request, const char *source)
-{
-	char *text = request->text[LEDGER_TEXT_SOURCE];
-	size_t len;
-
-	request_set_text(request, LEDGER_TEXT_SOURCE, source);
-	len = strlen(text);
-	if (len >= 2 && text[0] == '[' && text[len - 1] == ']') {
-		memmove(text, text + 1, len - 2);
-		text[len - 2] = '\0';
-	}
+		return NULL;
+	snprintf(copy, ADDR_TEXT_SIZE + 1, "%s", text);
+	return copy;
 }
 
 static struct ledger_request *
-request_new(struct ledger *ledger, const struct ledger_query *query)
+request_new(struct ledger *ledger, const struct history_query *query,
+    double seconds)
 {
 	struct ledger_request *request = calloc(1, sizeof *request);
-	double seconds = query->deadline;
 
 	if (request == NULL)
 		return NULL;
 	request->ledger = ledger;
 	request->query = *query;
-	request_set_text(request, LEDGER_TEXT_TUNNEL, query->tunnel);
-	request_set_text(request, LEDGER_TEXT_PEER, query->peer);
-	request_set_source(request, query->source);
-	request_set_text(request, LEDGER_TEXT_REASON, query->reason);
-	if (request->query.limit == 0)
-		request->query.limit = LIMIT_DEFAULT;
-	if (request->query.limit > LIMIT_MAX)
-		request->query.limit = LIMIT_MAX;
+	request->query.tunnel = request_copy(request->tunnel, query->tunnel);
+	request->query.peer = request_copy(request->peer, query->peer);
+	request->query.source = request_copy(request->source, query->source);
+	request->query.reason = request_copy(request->reason, query->reason);
 	if (!(seconds > 0))
 		seconds = DEADLINE_DEFAULT;
 	if (seconds > DEADLINE_MAX)
@@ -72,10 +50,10 @@ request_new(struct ledger *ledger, const struct ledger_query *query)
 }
 
 struct ledger_request *
-ledger_query(struct ledger *ledger, const struct ledger_query *query,
-    ledger_query_fn *fn, void *arg)
+ledger_query(struct ledger *ledger, const struct history_query *query,
+    double seconds, ledger_query_fn *fn, void *arg)
 {
-	struct ledger_request *request = request_new(ledger, query);
+	struct ledger_request *request = request_new(ledger, query, seconds);
 
 	if (request == NULL)
 		return NULL;
@@ -132,8 +110,6 @@ query_deliver(int fd, bool readable, bool writable, void *arg)
 {
 	struct ledger *ledger = arg;
 	struct ledger_request *request;
-	struct ledger_rows rows;
-	ledger_query_fn *fn;
 	uint64_t one;
 
 	(void)readable;
@@ -149,15 +125,8 @@ query_deliver(int fd, bool readable, bool writable, void *arg)
 	pthread_mutex_unlock(&ledger->lock);
 	if (request == NULL)
 		return;
-	rows = (struct ledger_rows){
-		.error = request->error[0] != '\0' ? request->error : NULL,
-		.sessions = request->sessions,
-		.n_sessions = request->query.links ? 0 : request->n,
-		.links = request->links,
-		.n_links = request->query.links ? request->n : 0,
-	};
-	fn = request->fn;
-	fn(&rows, request->arg);
+	request->fn(&request->rows,
+	    request->error[0] != '\0' ? request->error : NULL, request->arg);
 	ledger_request_free(request);
 }
 

@@ -22,36 +22,42 @@ row_source_host(const char *source, char *out)
 	out[len] = '\0';
 }
 
+/* Another session of the same id (from a database that was set aside) is left
+ * alone. While a session is open only its counters change: no index does. */
+#define INSERT_SESSION                                                         \
+	"INSERT INTO sessions (id, uid, run, tunnel, peer, type, end, source," \
+	" source_host, target, opened_at, closed_at, up_bytes, down_bytes,"    \
+	" close_reason, closed_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"    \
+	" ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) ON CONFLICT (id) DO UPDATE"   \
+	" SET run = ?3, target = ?10, up_bytes = ?13, down_bytes = ?14"
+
 int
 ledger_rows_prepare(struct ledger_file *file)
 {
-	/* An open session's row changes only in these columns; the others are
-	 * in indexes that need not be touched then. Another session of the
-	 * same id (from a database that was set aside) is left alone. */
-	static const char session[] =
-	    "INSERT INTO sessions (id, uid, run, tunnel, peer, type, end,"
-	    " source, source_host, target, opened_at, closed_at, up_bytes,"
-	    " down_bytes, close_reason, closed_by) VALUES (?1, ?2, ?3, ?4, ?5,"
-	    " ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
-	    " ON CONFLICT (id) DO UPDATE SET run = ?3, target = ?10,"
-	    " closed_at = ?12, up_bytes = ?13, down_bytes = ?14,"
-	    " close_reason = ?15, closed_by = ?16 WHERE uid = ?2";
-	static const char link[] =
-	    "INSERT INTO links (run, id, peer, address, up_at, down_at, reason)"
-	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (run, id)"
-	    " DO UPDATE SET address = ?4, down_at = ?6, reason = ?7";
-	static const char seen[] = "UPDATE runs SET seen_at = ?1 WHERE id = ?2";
-	unsigned flags = SQLITE_PREPARE_PERSISTENT;
-	int rc;
+	const struct {
+		sqlite3_stmt **stmt;
+		const char *sql;
+	} all[] = {
+		{ &file->put_open, INSERT_SESSION " WHERE uid = ?2" },
+		{ &file->put_session,
+		    INSERT_SESSION ", closed_at = ?12, close_reason = ?15,"
+				   " closed_by = ?16 WHERE uid = ?2" },
+		{ &file->put_link,
+		    "INSERT INTO links (run, id, peer, address, up_at,"
+		    " down_at, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+		    " ON CONFLICT (run, id) DO UPDATE"
+		    " SET address = ?4, down_at = ?6, reason = ?7" },
+		{ &file->put_change,
+		    "INSERT INTO changes (at, uid, who, command, detail)"
+		    " VALUES (?1, ?2, ?3, ?4, ?5)" },
+		{ &file->seen, "UPDATE runs SET seen_at = ?1 WHERE id = ?2" },
+	};
+	int rc = SQLITE_OK;
 
-	rc = sqlite3_prepare_v3(file->db, session, -1, flags,
-	    &file->put_session, NULL);
-	if (rc == SQLITE_OK)
-		rc = sqlite3_prepare_v3(file->db, link, -1, flags,
-		    &file->put_link, NULL);
-	if (rc == SQLITE_OK)
-		rc = sqlite3_prepare_v3(file->db, seen, -1, flags, &file->seen,
-		    NULL);
+	for (size_t i = 0; rc == SQLITE_OK && i < sizeof all / sizeof all[0];
+	     i++)
+		rc = sqlite3_prepare_v3(file->db, all[i].sql, -1,
+		    SQLITE_PREPARE_PERSISTENT, all[i].stmt, NULL);
 	return rc;
 }
 
@@ -86,7 +92,8 @@ int
 ledger_put_session_row(struct ledger_file *file,
     const struct ledger_session *session)
 {
-	sqlite3_stmt *stmt = file->put_session;
+	sqlite3_stmt *stmt = session->closed_us != 0 ? file->put_session :
+						       file->put_open;
 	char host[ADDR_TEXT_SIZE];
 
 	row_source_host(session->source, host);
@@ -132,69 +139,23 @@ ledger_put_link_row(struct ledger_file *file, const struct ledger_link *link)
 }
 
 int
+ledger_put_change_row(struct ledger_file *file,
+    const struct ledger_change *change)
+{
+	sqlite3_stmt *stmt = file->put_change;
+
+	sqlite3_bind_int64(stmt, 1, change->at_us);
+	sqlite3_bind_int64(stmt, 2, change->uid);
+	BIND(stmt, 3, change->by);
+	BIND(stmt, 4, change->command);
+	BIND(stmt, 5, change->detail);
+	return row_step(stmt);
+}
+
+int
 ledger_put_seen(struct ledger_file *file)
 {
 	sqlite3_bind_int64(file->seen, 1, loop_wall_us());
 	sqlite3_bind_int64(file->seen, 2, file->run);
 	return row_step(file->seen);
-}
-
-static void
-column_text(sqlite3_stmt *stmt, int column, char *out, size_t size)
-{
-	const void *text = sqlite3_column_text(stmt, column);
-
-	snprintf(out, size, "%s", text != NULL ? (const char *)text : "");
-}
-
-#define COLUMN(stmt, n, array) column_text(stmt, n, array, sizeof(array))
-
-static uint64_t
-column_bytes(sqlite3_stmt *stmt, int column)
-{
-	int64_t bytes = sqlite3_column_int64(stmt, column);
-
-	return bytes > 0 ? (uint64_t)bytes : 0;
-}
-
-void
-ledger_read_session(sqlite3_stmt *stmt, struct ledger_session *out)
-{
-	char word[32];
-	const void *uid = sqlite3_column_blob(stmt, 1);
-
-	memset(out, 0, sizeof *out);
-	out->id = sqlite3_column_int64(stmt, 0);
-	if (uid != NULL && sqlite3_column_bytes(stmt, 1) == WIRE_UID_SIZE)
-		memcpy(out->uid, uid, WIRE_UID_SIZE);
-	COLUMN(stmt, 2, out->tunnel);
-	COLUMN(stmt, 3, out->peer);
-	COLUMN(stmt, 4, out->type);
-	COLUMN(stmt, 5, word);
-	for (int i = 0; i <= LEDGER_END_LOCAL; i++)
-		if (strcmp(word, ledger_end_name((enum ledger_end)i)) == 0)
-			out->end = (enum ledger_end)i;
-	COLUMN(stmt, 6, out->source);
-	COLUMN(stmt, 7, out->target);
-	out->opened_us = sqlite3_column_int64(stmt, 8);
-	out->closed_us = sqlite3_column_int64(stmt, 9);
-	out->up_bytes = column_bytes(stmt, 10);
-	out->down_bytes = column_bytes(stmt, 11);
-	COLUMN(stmt, 12, word);
-	for (int i = 0; i < REASON_COUNT; i++)
-		if (strcmp(word, reason_name((enum reason)i)) == 0)
-			out->reason = (enum reason)i;
-	COLUMN(stmt, 13, out->closed_by);
-}
-
-void
-ledger_read_link(sqlite3_stmt *stmt, struct ledger_link *out)
-{
-	memset(out, 0, sizeof *out);
-	out->id = sqlite3_column_int64(stmt, 0);
-	COLUMN(stmt, 1, out->peer);
-	COLUMN(stmt, 2, out->address);
-	out->up_us = sqlite3_column_int64(stmt, 3);
-	out->down_us = sqlite3_column_int64(stmt, 4);
-	COLUMN(stmt, 5, out->reason);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "ledger_internal.h"
 #include "log.h"
@@ -15,48 +14,109 @@
  * sessions	close_reason as in reason.h; source_host is source without
  *		port, to search by; run is the last that wrote the row
  * links	id counts within a run
+ * changes	what administrators changed; who is the name, uid the number
+ * disabled	what is switched off; tunnel is '' for the peer itself
  * meta		next_id: the first session id that nobody reserved yet
  *
- * Each index ends in the time, so that a query by tunnel, peer, source or
- * reason finds its rows newest first without sorting.
+ * Sessions are found newest first, by an index for each filter that ends in
+ * the time (history_sessions.c). All but one hold closed sessions only: so
+ * the counters of open ones change without touching any, and what is looked
+ * for most, the closed ones, is never hidden behind many open ones. In
+ * closed_by_tunnel the peer comes before the time: "PEER/NAME" is found at
+ * once, and NAME alone peer by peer. The first column of closed_by_size is a
+ * class of size, eight times the number of octal digits of all bytes and the
+ * first of these: powers of two begin a class. The bytes behind the time spare
+ * a look at rows that are too small.
  *
- * migrations[n] leads from version n to n + 1; versions that were released
- * stay as they are.
+ * Versions that were released stay as they are: first_version is version 1,
+ * and second_version, step by step, leads from it to version 2. A step can be
+ * done again, and a daemon of version 1 could still work with what it leaves:
+ * so the steps of a big file are taken one by one, each a transaction, and
+ * rows are written between them.
  */
-static const char *const migrations[LEDGER_SCHEMA_VERSION] = {
-	"CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL)"
-	" WITHOUT ROWID;"
-	"INSERT INTO meta VALUES ('next_id', 1);"
+static const char first_version
+    [] = "CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL)"
+	 " WITHOUT ROWID;"
+	 "INSERT INTO meta VALUES ('next_id', 1);"
 
-	"CREATE TABLE runs (id INTEGER PRIMARY KEY AUTOINCREMENT,"
-	" daemon TEXT NOT NULL, version TEXT NOT NULL, pid INTEGER NOT NULL,"
-	" started_at INTEGER NOT NULL, seen_at INTEGER NOT NULL,"
-	" ended_at INTEGER, how TEXT);"
-	"CREATE INDEX runs_open ON runs (id) WHERE ended_at IS NULL;"
+	 "CREATE TABLE runs (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	 " daemon TEXT NOT NULL, version TEXT NOT NULL, pid INTEGER NOT NULL,"
+	 " started_at INTEGER NOT NULL, seen_at INTEGER NOT NULL,"
+	 " ended_at INTEGER, how TEXT);"
+	 "CREATE INDEX runs_open ON runs (id) WHERE ended_at IS NULL;"
 
-	"CREATE TABLE sessions (id INTEGER PRIMARY KEY, uid BLOB NOT NULL,"
-	" run INTEGER NOT NULL, tunnel TEXT NOT NULL, peer TEXT NOT NULL,"
-	" type TEXT NOT NULL, end TEXT NOT NULL, source TEXT NOT NULL,"
-	" source_host TEXT NOT NULL, target TEXT NOT NULL,"
-	" opened_at INTEGER NOT NULL, closed_at INTEGER,"
-	" up_bytes INTEGER NOT NULL, down_bytes INTEGER NOT NULL,"
-	" close_reason TEXT, closed_by TEXT);"
-	"CREATE INDEX sessions_run ON sessions (run, closed_at);"
-	"CREATE INDEX sessions_opened ON sessions (opened_at);"
-	"CREATE INDEX sessions_tunnel ON sessions (tunnel, opened_at);"
-	"CREATE INDEX sessions_peer ON sessions (peer, opened_at);"
-	"CREATE INDEX sessions_source ON sessions (source_host, opened_at);"
-	"CREATE INDEX sessions_reason ON sessions (close_reason, opened_at);"
+	 "CREATE TABLE sessions (id INTEGER PRIMARY KEY, uid BLOB NOT NULL,"
+	 " run INTEGER NOT NULL, tunnel TEXT NOT NULL, peer TEXT NOT NULL,"
+	 " type TEXT NOT NULL, end TEXT NOT NULL, source TEXT NOT NULL,"
+	 " source_host TEXT NOT NULL, target TEXT NOT NULL,"
+	 " opened_at INTEGER NOT NULL, closed_at INTEGER,"
+	 " up_bytes INTEGER NOT NULL, down_bytes INTEGER NOT NULL,"
+	 " close_reason TEXT, closed_by TEXT);"
+	 "CREATE INDEX sessions_run ON sessions (run, closed_at);"
+	 "CREATE INDEX sessions_opened ON sessions (opened_at);"
+	 "CREATE INDEX sessions_tunnel ON sessions (tunnel, opened_at);"
+	 "CREATE INDEX sessions_peer ON sessions (peer, opened_at);"
+	 "CREATE INDEX sessions_source ON sessions (source_host, opened_at);"
+	 "CREATE INDEX sessions_reason ON sessions (close_reason, opened_at);"
 
-	"CREATE TABLE links (run INTEGER NOT NULL, id INTEGER NOT NULL,"
-	" peer TEXT NOT NULL, address TEXT NOT NULL, up_at INTEGER NOT NULL,"
-	" down_at INTEGER, reason TEXT, PRIMARY KEY (run, id)) WITHOUT ROWID;"
-	"CREATE INDEX links_up ON links (up_at);"
-	"CREATE INDEX links_peer ON links (peer, up_at);"
+	 "CREATE TABLE links (run INTEGER NOT NULL, id INTEGER NOT NULL,"
+	 " peer TEXT NOT NULL, address TEXT NOT NULL, up_at INTEGER NOT NULL,"
+	 " down_at INTEGER, reason TEXT, PRIMARY KEY (run, id)) WITHOUT ROWID;"
+	 "CREATE INDEX links_up ON links (up_at);"
+	 "CREATE INDEX links_peer ON links (peer, up_at);";
+
+static const char *const second_version[] = {
+	/* The first is taken at once, whatever the size: what it makes is
+	 * needed from the start. */
+	"CREATE TABLE IF NOT EXISTS changes (id INTEGER PRIMARY KEY,"
+	" at INTEGER NOT NULL, uid INTEGER NOT NULL, who TEXT NOT NULL,"
+	" command TEXT NOT NULL, detail TEXT NOT NULL);"
+	"CREATE INDEX IF NOT EXISTS changes_at ON changes (at);"
+	"CREATE TABLE IF NOT EXISTS disabled (peer TEXT NOT NULL,"
+	" tunnel TEXT NOT NULL, at INTEGER NOT NULL, who TEXT NOT NULL,"
+	" PRIMARY KEY (peer, tunnel)) WITHOUT ROWID;",
+
+	"DROP INDEX IF EXISTS sessions_run;"
+	"CREATE INDEX IF NOT EXISTS open_sessions ON sessions (opened_at)"
+	" WHERE closed_at IS NULL;",
+
+	"DROP INDEX IF EXISTS sessions_opened;"
+	"CREATE INDEX IF NOT EXISTS closed_sessions ON sessions (opened_at)"
+	" WHERE closed_at IS NOT NULL;",
+
+	"DROP INDEX IF EXISTS sessions_tunnel;"
+	"CREATE INDEX IF NOT EXISTS closed_by_tunnel ON sessions (tunnel,"
+	" peer, opened_at) WHERE closed_at IS NOT NULL;",
+
+	"DROP INDEX IF EXISTS sessions_peer;"
+	"CREATE INDEX IF NOT EXISTS closed_by_peer ON sessions (peer,"
+	" opened_at) WHERE closed_at IS NOT NULL;",
+
+	"DROP INDEX IF EXISTS sessions_source;"
+	"CREATE INDEX IF NOT EXISTS closed_by_source ON sessions (source_host,"
+	" opened_at) WHERE closed_at IS NOT NULL;",
+
+	"DROP INDEX IF EXISTS sessions_reason;"
+	"CREATE INDEX IF NOT EXISTS closed_by_reason ON sessions"
+	" (close_reason, opened_at) WHERE closed_at IS NOT NULL;",
+
+	"CREATE INDEX IF NOT EXISTS closed_by_size ON sessions"
+	" (8 * length(printf('%o', up_bytes + down_bytes))"
+	" + substr(printf('%o', up_bytes + down_bytes), 1, 1), opened_at,"
+	" up_bytes, down_bytes) WHERE closed_at IS NOT NULL;",
+
+	"DROP INDEX IF EXISTS links_up;"
+	"DROP INDEX IF EXISTS links_peer;"
+	"CREATE INDEX IF NOT EXISTS links_by_time ON links (up_at, down_at);"
+	"CREATE INDEX IF NOT EXISTS links_by_peer ON links (peer, up_at,"
+	" down_at);"
+	"CREATE INDEX IF NOT EXISTS links_by_reason ON links (reason, up_at,"
+	" down_at);"
+	"PRAGMA user_version = 2;",
 };
+#define SECOND_STEPS ((int)(sizeof second_version / sizeof second_version[0]))
 
-#define TRIM_STEP 500	/* rows removed in one transaction */
-#define MAX_DAYS 365000 /* longer is for ever */
+#define STEP_LOOK 10000 /* of SQLite's machine between two looks */
 
 int
 ledger_sql(sqlite3 *db, const char *sql, const int64_t *args, int n,
@@ -106,22 +166,66 @@ schema_check(struct ledger_file *file, int64_t *version)
 }
 
 static int
-schema_migrate(struct ledger_file *file, int64_t version)
+schema_exec(struct ledger_file *file, const char *sql)
 {
-	char pragma[64];
+	return sqlite3_exec(file->db, sql, NULL, NULL, NULL);
+}
+
+/* A new file is made whole; an old one gets what is needed from the start. */
+static int
+schema_begin(struct ledger_file *file, int64_t version)
+{
+	int steps = version == 0 ? SECOND_STEPS : 1;
 	int rc;
 
 	rc = ledger_file_begin(file);
 	if (rc != SQLITE_OK)
 		return rc;
-	for (; rc == SQLITE_OK && version < LEDGER_SCHEMA_VERSION; version++)
-		rc = sqlite3_exec(file->db, migrations[version], NULL, NULL,
-		    NULL);
-	snprintf(pragma, sizeof pragma, "PRAGMA user_version = %d",
-	    LEDGER_SCHEMA_VERSION);
-	if (rc == SQLITE_OK)
-		rc = ledger_sql(file->db, pragma, NULL, 0, NULL);
-	return ledger_file_finish(file, ledger_file_fail(file, rc));
+	if (version == 0)
+		rc = schema_exec(file, first_version);
+	for (int i = 0; rc == SQLITE_OK && i < steps; i++)
+		rc = schema_exec(file, second_version[i]);
+	rc = ledger_file_finish(file, ledger_file_fail(file, rc));
+	if (rc == SQLITE_OK && steps < SECOND_STEPS) {
+		file->step = steps;
+		log_notice("ledger: the database is of version %d: bringing it "
+			   "to %d",
+		    (int)version, LEDGER_SCHEMA_VERSION);
+	}
+	return rc;
+}
+
+static int
+schema_must_stop(void *arg)
+{
+	struct ledger *ledger = arg;
+
+	return atomic_load(&ledger->stopping);
+}
+
+int
+ledger_schema_step(struct ledger *ledger)
+{
+	struct ledger_file *file = &ledger->file;
+	int rc;
+
+	rc = ledger_file_begin(file);
+	if (rc != SQLITE_OK)
+		return rc;
+	/* An end of the daemon does not wait for it: rows do. */
+	sqlite3_progress_handler(file->db, STEP_LOOK, schema_must_stop, ledger);
+	rc = ledger_file_fail(file,
+	    schema_exec(file, second_version[file->step]));
+	sqlite3_progress_handler(file->db, 0, NULL, NULL);
+	rc = ledger_file_finish(file, rc);
+	if (rc != SQLITE_OK)
+		return rc;
+	if (++file->step == SECOND_STEPS) {
+		file->step = 0;
+		log_notice("ledger: the database is of version %d now",
+		    LEDGER_SCHEMA_VERSION);
+	}
+	return SQLITE_OK;
 }
 
 int
@@ -132,6 +236,10 @@ ledger_schema_open(struct ledger_file *file)
 	static const char *const pragmas[] = {
 		"PRAGMA journal_mode = WAL",
 		"PRAGMA synchronous = NORMAL",
+		/* Removed rows need not be overwritten, where a distribution
+		 * builds SQLite to do that. */
+		"PRAGMA secure_delete = FAST",
+		"PRAGMA cache_size = -16384",  /* KiB: indexes are large */
 		"PRAGMA cell_size_check = ON", /* finds damage early */
 		/* A -wal that grew large beside a long query shrinks. */
 		"PRAGMA journal_size_limit = 16777216",
@@ -139,6 +247,7 @@ ledger_schema_open(struct ledger_file *file)
 	int64_t version = 0;
 	int rc;
 
+	file->step = 0;
 	rc = schema_check(file, &version);
 	if (rc != SQLITE_OK)
 		return rc;
@@ -147,322 +256,6 @@ ledger_schema_open(struct ledger_file *file)
 		if (rc != SQLITE_OK)
 			return ledger_file_fail(file, rc);
 	}
-	return version < LEDGER_SCHEMA_VERSION ? schema_migrate(file, version) :
+	return version < LEDGER_SCHEMA_VERSION ? schema_begin(file, version) :
 						 SQLITE_OK;
-}
-
-/* Closes what `run` left open, as far as we know it was alive. */
-static int
-schema_lose_run(sqlite3 *db, int64_t run)
-{
-	static const char *const steps[] = {
-		"UPDATE sessions SET close_reason = 'daemon_lost',"
-		" closed_by = 'daemon', closed_at = max(opened_at,"
-		" (SELECT seen_at FROM runs WHERE id = ?1))"
-		" WHERE run = ?1 AND closed_at IS NULL",
-		"UPDATE links SET reason = 'daemon_lost', down_at = max(up_at,"
-		" (SELECT seen_at FROM runs WHERE id = ?1))"
-		" WHERE run = ?1 AND down_at IS NULL",
-		"UPDATE runs SET how = 'lost', ended_at = seen_at WHERE id = ?",
-	};
-	int rc = SQLITE_OK;
-
-	for (size_t i = 0; rc == SQLITE_OK && i < 3; i++)
-		rc = ledger_sql(db, steps[i], &run, 1, NULL);
-	return rc;
-}
-
-/* Closes every run that is not ours and holds its lock no more. */
-static int
-schema_lose_runs(struct ledger_file *file, int *n_lost)
-{
-	int64_t run = 0, args[2];
-	int rc;
-
-	for (*n_lost = 0;;) {
-		args[0] = run;
-		args[1] = file->run;
-		rc = ledger_sql(file->db,
-		    "SELECT min(id) FROM runs"
-		    " WHERE ended_at IS NULL AND id > ?1 AND id != ?2",
-		    args, 2, &run);
-		if (rc != SQLITE_OK || run == 0)
-			return rc;
-		if (ledger_file_run_lives(file, run))
-			continue;
-		rc = schema_lose_run(file->db, run);
-		if (rc != SQLITE_OK)
-			return rc;
-		(*n_lost)++;
-	}
-}
-
-static void
-schema_log_lost(const struct ledger *ledger, int n_lost)
-{
-	if (n_lost > 0)
-		log_notice("ledger: %s: runs that died without a word: %d; "
-			   "what they left open is closed as daemon_lost",
-		    ledger->path, n_lost);
-}
-
-static int
-schema_insert_run(struct ledger *ledger)
-{
-	struct ledger_file *file = &ledger->file;
-	sqlite3_stmt *stmt;
-	int rc;
-
-	rc = sqlite3_prepare_v2(file->db,
-	    "INSERT INTO runs (daemon, version,"
-	    " pid, started_at, seen_at) VALUES (?1, ?2, ?3, ?4, ?4)",
-	    -1, &stmt, NULL);
-	if (rc != SQLITE_OK)
-		return rc;
-	file->started_us = loop_wall_us();
-	sqlite3_bind_text(stmt, 1, ledger->daemon, -1, SQLITE_STATIC);
-	sqlite3_bind_text(stmt, 2, ledger->version, -1, SQLITE_STATIC);
-	sqlite3_bind_int64(stmt, 3, getpid());
-	sqlite3_bind_int64(stmt, 4, file->started_us);
-	rc = sqlite3_step(stmt);
-	sqlite3_finalize(stmt);
-	return rc == SQLITE_DONE ? SQLITE_OK : rc;
-}
-
-/*
- * A row for our run whose byte we can lock. A byte may be taken by a run of a
- * database that was set aside since; such a number is passed over.
- */
-static int
-schema_new_run(struct ledger *ledger)
-{
-	struct ledger_file *file = &ledger->file;
-	int64_t run;
-	int rc;
-
-	for (int i = 0; i < 1000; i++) {
-		rc = schema_insert_run(ledger);
-		if (rc != SQLITE_OK)
-			return rc;
-		run = sqlite3_last_insert_rowid(file->db);
-		if (ledger_file_lock_run(file, run) == 0) {
-			file->run = run;
-			return SQLITE_OK;
-		}
-		rc = ledger_sql(file->db, "DELETE FROM runs WHERE id = ?1",
-		    &run, 1, NULL);
-		if (rc != SQLITE_OK)
-			return rc;
-	}
-	return SQLITE_BUSY;
-}
-
-/* Nobody but us may give out ids below `known`, nor any that is in use. */
-static int
-schema_raise_ids(sqlite3 *db, int64_t known)
-{
-	int64_t args[2] = { known, LEDGER_ID_ODD };
-
-	return ledger_sql(db,
-	    "UPDATE meta SET value = max(value, ?1,"
-	    " 1 + coalesce((SELECT max(id) FROM sessions WHERE id < ?2), 0))"
-	    " WHERE name = 'next_id'",
-	    args, 2, NULL);
-}
-
-int
-ledger_schema_claim(struct ledger *ledger)
-{
-	struct ledger_file *file = &ledger->file;
-	int64_t args[2] = { file->run, file->started_us };
-	int64_t known, before = file->run, same = 0;
-	int rc, n_lost = 0;
-
-	pthread_mutex_lock(&ledger->lock);
-	known = ledger->ids.spare_end > ledger->ids.end ?
-	    ledger->ids.spare_end :
-	    ledger->ids.end;
-	pthread_mutex_unlock(&ledger->lock);
-
-	rc = ledger_file_begin(file);
-	if (rc != SQLITE_OK)
-		return rc;
-	if (before != 0)
-		rc = ledger_sql(file->db,
-		    "SELECT count(*) FROM runs"
-		    " WHERE id = ?1 AND started_at = ?2 AND ended_at IS NULL",
-		    args, 2, &same);
-	if (rc == SQLITE_OK && same == 0)
-		rc = schema_new_run(ledger);
-	if (rc == SQLITE_OK)
-		rc = schema_lose_runs(file, &n_lost);
-	if (rc == SQLITE_OK)
-		rc = schema_raise_ids(file->db, known);
-	rc = ledger_file_finish(file, ledger_file_fail(file, rc));
-	if (rc == SQLITE_OK) {
-		schema_log_lost(ledger, n_lost);
-		if (before != file->run)
-			ledger_file_unlock_run(file, before);
-	} else {
-		if (before != file->run)
-			ledger_file_unlock_run(file, file->run);
-		file->run = before;
-		file->started_us = args[1];
-	}
-	return rc;
-}
-
-int
-ledger_schema_refresh(struct ledger *ledger)
-{
-	struct ledger_file *file = &ledger->file;
-	int rc, n_lost = 0;
-
-	rc = ledger_file_begin(file);
-	if (rc != SQLITE_OK)
-		return rc;
-	rc = schema_lose_runs(file, &n_lost);
-	if (rc == SQLITE_OK)
-		rc = ledger_put_seen(file);
-	rc = ledger_file_finish(file, ledger_file_fail(file, rc));
-	if (rc == SQLITE_OK)
-		schema_log_lost(ledger, n_lost);
-	return rc;
-}
-
-int
-ledger_schema_reserve(struct ledger_file *file, int64_t n, int64_t *first)
-{
-	int rc;
-
-	rc = ledger_file_begin(file);
-	if (rc != SQLITE_OK)
-		return rc;
-	rc = ledger_sql(file->db,
-	    "SELECT value FROM meta"
-	    " WHERE name = 'next_id'",
-	    NULL, 0, first);
-	if (rc == SQLITE_OK)
-		rc = ledger_sql(file->db,
-		    "UPDATE meta SET value = value + ?1"
-		    " WHERE name = 'next_id'",
-		    &n, 1, NULL);
-	return ledger_file_finish(file, ledger_file_fail(file, rc));
-}
-
-int
-ledger_schema_end(struct ledger_file *file, int64_t unused, int64_t end)
-{
-	/* Sessions still open here are those whose close was lost. */
-	static const char *const steps[] = {
-		"UPDATE sessions SET closed_at = max(opened_at, ?2),"
-		" close_reason = 'shutdown', closed_by = 'daemon'"
-		" WHERE run = ?1 AND closed_at IS NULL",
-		"UPDATE links SET down_at = max(up_at, ?2),"
-		" reason = 'shutdown' WHERE run = ?1 AND down_at IS NULL",
-		"UPDATE runs SET seen_at = ?2, ended_at = ?2, how = 'stopped'"
-		" WHERE id = ?1",
-	};
-	int64_t args[2] = { file->run, loop_wall_us() };
-	int64_t ids[2] = { unused, end };
-	int rc;
-
-	rc = ledger_file_begin(file);
-	if (rc != SQLITE_OK)
-		return rc;
-	for (size_t i = 0; rc == SQLITE_OK && i < 3; i++)
-		rc = ledger_sql(file->db, steps[i], args, 2, NULL);
-	/* Only if nobody reserved ids after ours. */
-	if (rc == SQLITE_OK && unused < end)
-		rc = ledger_sql(file->db,
-		    "UPDATE meta SET value = ?1"
-		    " WHERE name = 'next_id' AND value = ?2",
-		    ids, 2, NULL);
-	return ledger_file_finish(file, ledger_file_fail(file, rc));
-}
-
-/* Each trims up to ?2 rows that ended before ?1, oldest first. */
-static const char trim_sessions[] =
-    "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions"
-    " WHERE opened_at < ?1 AND closed_at < ?1 ORDER BY opened_at LIMIT ?2)";
-static const char trim_links
-    [] = "DELETE FROM links WHERE (run, id) IN (SELECT run, id FROM links"
-	 " WHERE up_at < ?1 AND down_at < ?1 ORDER BY up_at LIMIT ?2)";
-static const char trim_runs
-    [] = "DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE ended_at < ?1"
-	 " AND NOT EXISTS (SELECT 1 FROM sessions WHERE run = runs.id)"
-	 " AND NOT EXISTS (SELECT 1 FROM links WHERE run = runs.id) LIMIT ?2)";
-
-/* By age, then by number; `count` says how many rows there are. */
-static const struct trim_phase {
-	const char *sql;
-	const char *count; /* NULL: by age */
-} trim_phases[] = {
-	{ trim_sessions, NULL },
-	{ trim_links, NULL },
-	{ trim_sessions, "SELECT count(*) FROM sessions" },
-	{ trim_links, "SELECT count(*) FROM links" },
-	{ trim_runs, NULL },
-};
-#define TRIM_PHASES ((int)(sizeof trim_phases / sizeof trim_phases[0]))
-
-/* Begins a phase. With no excess there is nothing to do in it. */
-static int
-schema_trim_enter(struct ledger *ledger, const struct trim_phase *phase)
-{
-	struct ledger_trim *trim = &ledger->file.trim;
-	int64_t days = ledger->retention_days, age, rows = 0;
-	int rc = SQLITE_OK;
-
-	age = (days < MAX_DAYS ? days : MAX_DAYS) * 86400 * 1000000;
-	trim->cutoff = age > 0 ? loop_wall_us() - age : 0;
-	trim->excess = trim->cutoff != 0 ? INT64_MAX : 0;
-	if (phase->count != NULL) {
-		trim->cutoff = INT64_MAX;
-		trim->excess = 0;
-		if (ledger->max_rows > 0) {
-			rc = ledger_sql(ledger->file.db, phase->count, NULL, 0,
-			    &rows);
-			trim->excess = rows - ledger->max_rows;
-		}
-	} else if (phase->sql == trim_runs && trim->cutoff == 0 &&
-	    ledger->max_rows > 0) {
-		trim->cutoff = INT64_MAX;
-		trim->excess = INT64_MAX;
-	}
-	return rc;
-}
-
-int
-ledger_schema_trim(struct ledger *ledger, bool *more)
-{
-	struct ledger_file *file = &ledger->file;
-	struct ledger_trim *trim = &file->trim;
-	const struct trim_phase *phase = &trim_phases[trim->phase];
-	int64_t args[2];
-	int rc, removed = 0;
-
-	rc = ledger_file_begin(file);
-	if (rc != SQLITE_OK)
-		return rc;
-	if (trim->excess == 0)
-		rc = schema_trim_enter(ledger, phase);
-	if (rc == SQLITE_OK && trim->excess > 0) {
-		args[0] = trim->cutoff;
-		args[1] = trim->excess < TRIM_STEP ? trim->excess : TRIM_STEP;
-		rc = ledger_sql(file->db, phase->sql, args, 2, NULL);
-		removed = sqlite3_changes(file->db);
-	}
-	rc = ledger_file_finish(file, ledger_file_fail(file, rc));
-	if (rc != SQLITE_OK)
-		return rc;
-	trim->excess -= removed;
-	if (removed < TRIM_STEP || trim->excess <= 0) {
-		trim->excess = 0;
-		trim->phase++;
-	}
-	*more = trim->phase < TRIM_PHASES;
-	if (!*more)
-		trim->phase = 0;
-	return SQLITE_OK;
 }

@@ -15,6 +15,7 @@
 #define RETRY_BUSY 0.05	   /* another writes, or ledger_free waits */
 #define BUSY_PATIENCE 0.5  /* unless it goes on for so long */
 #define RETRY_START 0.1	   /* busy while ledger_new waits for us */
+#define STEP_RETRY 60.0	   /* after a step towards our version failed */
 #define RETRY_REFUSED 10.0 /* somebody may take the wrong file away */
 
 /* What the thread remembers between its rounds. */
@@ -23,9 +24,9 @@ struct writer {
 	struct ledger_file *file;
 	bool failing; /* nothing before retry_at */
 	double retry_at;
-	double busy_since;	 /* 0: the last round did not find it busy */
-	double seen_at, trim_at; /* when each is due next */
-	uint64_t lost_said;	 /* lost rows that the log knows of */
+	double busy_since; /* 0: the last round did not find it busy */
+	double seen_at, trim_at, step_at; /* when each is due next */
+	uint64_t lost_said;		  /* lost rows that the log knows of */
 };
 
 /* One row. A row that SQLite will never take must not block the others. */
@@ -35,9 +36,20 @@ writer_put_row(struct writer *writer, const struct ledger_row *row,
 {
 	int rc;
 
-	rc = row->key.kind == LEDGER_SESSION ?
-	    ledger_put_session_row(writer->file, &row->session) :
-	    ledger_put_link_row(writer->file, &row->link);
+	switch ((enum ledger_kind)row->key.kind) {
+	case LEDGER_SESSION:
+		rc = ledger_put_session_row(writer->file, &row->session);
+		break;
+	case LEDGER_LINK:
+		rc = ledger_put_link_row(writer->file, &row->link);
+		break;
+	case LEDGER_CHANGE:
+		rc = ledger_put_change_row(writer->file, &row->change);
+		break;
+	default:
+		rc = SQLITE_MISMATCH;
+		break;
+	}
 	switch (rc & 0xff) {
 	case SQLITE_OK:
 		*lost += sqlite3_changes(writer->file->db) == 0;
@@ -95,54 +107,6 @@ writer_write_some(struct writer *writer, struct ledger_row_list *rows)
 	return SQLITE_OK;
 }
 
-/* Adds a block to what ledger_take_id gives out. */
-static void
-writer_grant(struct ledger *ledger, int64_t first, int64_t n)
-{
-	struct ledger_ids *ids = &ledger->ids;
-
-	pthread_mutex_lock(&ledger->lock);
-	if (ids->next == ids->end) {
-		ids->next = first;
-		ids->end = first + n;
-	} else if (ids->end == first) {
-		ids->end += n;
-	} else {
-		ids->spare_next = first;
-		ids->spare_end = first + n;
-	}
-	ids->reserved_at = ledger_now();
-	ids->wanted = false;
-	pthread_mutex_unlock(&ledger->lock);
-}
-
-static int
-writer_reserve(struct writer *writer)
-{
-	struct ledger_ids *ids = &writer->ledger->ids;
-	int64_t first = 0, n;
-	bool wanted;
-	int rc;
-
-	pthread_mutex_lock(&writer->ledger->lock);
-	wanted = ids->wanted && !writer->ledger->stop;
-	if (wanted && ids->reserved_at != 0) {
-		/* Larger blocks while they are soon used up. */
-		if (ledger_now() > ids->reserved_at + 10)
-			ids->block = LEDGER_ID_BLOCK;
-		else if (ids->block * 2 <= LEDGER_ID_BLOCK_MAX)
-			ids->block *= 2;
-	}
-	n = ids->block;
-	pthread_mutex_unlock(&writer->ledger->lock);
-	if (!wanted)
-		return SQLITE_OK;
-	rc = ledger_schema_reserve(writer->file, n, &first);
-	if (rc == SQLITE_OK)
-		writer_grant(writer->ledger, first, n);
-	return rc;
-}
-
 /* Writes everything that is queued. */
 static int
 writer_flush(struct writer *writer)
@@ -150,6 +114,7 @@ writer_flush(struct writer *writer)
 	struct ledger *ledger = writer->ledger;
 	struct ledger_row_list rows = TAILQ_HEAD_INITIALIZER(rows);
 	uint64_t puts = ledger_take_rows(ledger, &rows);
+	bool waited;
 	int rc = SQLITE_OK;
 
 	if (!TAILQ_EMPTY(&rows))
@@ -157,14 +122,19 @@ writer_flush(struct writer *writer)
 	while (rc == SQLITE_OK && !TAILQ_EMPTY(&rows)) {
 		rc = writer_write_some(writer, &rows);
 		if (rc == SQLITE_OK)
-			rc = writer_reserve(writer);
+			rc = ledger_ids_reserve(writer->ledger);
 	}
 	ledger_return_rows(ledger, &rows);
+	if (rc == SQLITE_OK)
+		rc = ledger_switches_write(ledger);
 	if (rc == SQLITE_OK) {
 		pthread_mutex_lock(&ledger->lock);
 		ledger->committed = puts;
 		pthread_cond_broadcast(&ledger->reader_wakes);
+		waited = !TAILQ_EMPTY(&ledger->syncs);
 		pthread_mutex_unlock(&ledger->lock);
+		if (waited)
+			ledger_sync_wake(ledger);
 	}
 	return rc;
 }
@@ -177,7 +147,7 @@ writer_refresh(struct writer *writer)
 
 	if (now < writer->seen_at)
 		return SQLITE_OK;
-	rc = ledger_schema_refresh(writer->ledger);
+	rc = ledger_run_refresh(writer->ledger);
 	pthread_mutex_lock(&writer->ledger->lock);
 	last_put = writer->ledger->last_put;
 	pthread_mutex_unlock(&writer->ledger->lock);
@@ -197,11 +167,34 @@ writer_trim(struct writer *writer)
 	pthread_mutex_lock(&ledger->lock);
 	busy = ledger->queued > 0 || ledger->stop;
 	pthread_mutex_unlock(&ledger->lock);
-	if (now < writer->trim_at || busy)
+	if (now < writer->trim_at || busy || writer->file->step != 0)
 		return SQLITE_OK;
-	rc = ledger_schema_trim(ledger, &more);
+	rc = ledger_trim(ledger, &more);
 	writer->trim_at = now + (more ? TRIM_PAUSE : TRIM_INTERVAL);
 	return rc;
+}
+
+/* One step towards our version. What goes wrong with it does not keep rows
+ * from being written; only damage does. */
+static int
+writer_step(struct writer *writer)
+{
+	struct ledger *ledger = writer->ledger;
+	double now = ledger_now();
+	int rc;
+
+	if (writer->file->step == 0 || now < writer->step_at ||
+	    atomic_load(&ledger->stopping))
+		return SQLITE_OK;
+	rc = ledger_schema_step(ledger);
+	if (rc == SQLITE_OK || ledger_code_is_damage(rc))
+		return rc;
+	if (!atomic_load(&ledger->stopping) && (rc & 0xff) != SQLITE_BUSY)
+		log_warning("ledger: %s: cannot bring it to version %d: %s",
+		    ledger->path, LEDGER_SCHEMA_VERSION, writer->file->error);
+	writer->step_at = now +
+	    ((rc & 0xff) == SQLITE_BUSY ? RETRY_START : STEP_RETRY);
+	return SQLITE_OK;
 }
 
 /* Everything that is due. A code. */
@@ -220,15 +213,19 @@ writer_round(struct writer *writer)
 	if (file->db == NULL) {
 		rc = ledger_file_open(ledger);
 		writer->seen_at = ledger_now() + SEEN_FIRST;
+		/* First of all ledger_new is to return. */
+		writer->step_at = ledger_now() + RETRY_BUSY;
 	} else {
 		rc = ledger_file_check(file);
 	}
 	if (rc == SQLITE_OK)
-		rc = writer_reserve(writer);
+		rc = ledger_ids_reserve(writer->ledger);
 	if (rc == SQLITE_OK)
 		rc = writer_flush(writer);
 	if (rc == SQLITE_OK)
 		rc = writer_refresh(writer);
+	if (rc == SQLITE_OK)
+		rc = writer_step(writer);
 	if (rc == SQLITE_OK)
 		rc = writer_trim(writer);
 	return rc;
@@ -359,12 +356,14 @@ writer_due(const struct writer *writer)
 	if (writer->failing)
 		return writer->retry_at;
 	if (writer->file->db == NULL || ledger->stop || ledger->ids.wanted ||
-	    ledger->queued >= LEDGER_BATCH ||
-	    (ledger->urgent && ledger->queued > 0))
+	    ledger->queued >= LEDGER_BATCH || ledger->urgent)
 		return 0;
 	due = writer->seen_at < writer->trim_at ? writer->seen_at :
 						  writer->trim_at;
-	if (ledger->queued > 0 && ledger->first_put + LEDGER_DELAY < due)
+	if (writer->file->step != 0 && writer->step_at < due)
+		due = writer->step_at;
+	if (ledger->queued + ledger->n_dirty > 0 &&
+	    ledger->first_put + LEDGER_DELAY < due)
 		due = ledger->first_put + LEDGER_DELAY;
 	return due;
 }
@@ -399,8 +398,8 @@ writer_end_run(struct writer *writer)
 	ids = writer->ledger->ids;
 	pthread_mutex_unlock(&writer->ledger->lock);
 	if (ids.spare_next == ids.spare_end)
-		return ledger_schema_end(writer->file, ids.next, ids.end);
-	return ledger_schema_end(writer->file, ids.spare_next, ids.spare_end);
+		return ledger_run_end(writer->file, ids.next, ids.end);
+	return ledger_run_end(writer->file, ids.spare_next, ids.spare_end);
 }
 
 /* Is there a point in trying again, now that ledger_free waits? */
@@ -411,7 +410,7 @@ writer_may_go_on(struct writer *writer)
 	bool empty, late;
 
 	pthread_mutex_lock(&ledger->lock);
-	empty = ledger->queued == 0;
+	empty = ledger->queued + ledger->n_dirty == 0;
 	late = ledger_now() >= ledger->stop_at ||
 	    ledger->state == LEDGER_FAILED;
 	pthread_mutex_unlock(&ledger->lock);
@@ -436,6 +435,7 @@ writer_end(struct writer *writer)
 	pthread_mutex_lock(&ledger->lock);
 	left = ledger->queued;
 	ledger->lost += left;
+	left += ledger->n_dirty;
 	pthread_mutex_unlock(&ledger->lock);
 	if (left > 0)
 		log_error("ledger: %s: %zu rows could not be written: %s",

@@ -7,6 +7,8 @@
 #define LINK_OUT_MAX (1024 * 1024)
 /* Frames handled in one turn before others have theirs. */
 #define LINK_BUDGET 256
+/* Tokens from here on are link_ping's, those below the heartbeat's. */
+#define LINK_PING_TOKENS ((uint64_t)1 << 63)
 
 struct link {
 	struct loop *loop;
@@ -19,9 +21,10 @@ struct link {
 	const char *dead;	 /* why, once it is */
 	double last_heard;
 	double last_ping;
-	uint64_t token; /* of the last ping */
-	double rtt_ms;	/* < 0: not known */
-	bool *freed;	/* set by link_free during a callback */
+	uint64_t token;	     /* of the last ping */
+	uint64_t ping_token; /* of the last link_ping */
+	double rtt_ms;	     /* < 0: not known */
+	bool *freed;	     /* set by link_free during a callback */
 };
 
 static void
@@ -41,6 +44,12 @@ link_send(struct link *link, const struct wire_message *msg)
 		link_die(link, "connection lost");
 }
 
+bool
+link_is_clogged(const struct link *link)
+{
+	return link->dead != NULL || framing_is_clogged(link->framing);
+}
+
 void
 link_probe(struct link *link)
 {
@@ -49,6 +58,16 @@ link_probe(struct link *link)
 	msg.ping.token = ++link->token;
 	link->last_ping = loop_now(link->loop);
 	link_send(link, &msg);
+}
+
+uint64_t
+link_ping(struct link *link)
+{
+	struct wire_message msg = { .type = WIRE_PING };
+
+	msg.ping.token = LINK_PING_TOKENS + link->ping_token++;
+	link_send(link, &msg);
+	return msg.ping.token;
 }
 
 static void
@@ -72,6 +91,7 @@ link_beat(void *arg)
 static void
 link_on_pong(struct link *link, const struct wire_ping *pong)
 {
+	const bool *freed = link->freed;
 	double sample;
 
 	/* An answer to an older ping says that it lives, not how fast. */
@@ -83,6 +103,9 @@ link_on_pong(struct link *link, const struct wire_ping *pong)
 	}
 	if (link->handler->alive != NULL)
 		link->handler->alive(link->arg);
+	if (!*freed && pong->token >= LINK_PING_TOKENS &&
+	    link->handler->pong != NULL)
+		link->handler->pong(pong->token, link->arg);
 }
 
 static void

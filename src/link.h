@@ -12,6 +12,7 @@
 #ifndef TUNNELD_LINK_H
 #define TUNNELD_LINK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "framing.h"
@@ -28,6 +29,8 @@ struct link_handler {
 	void (*down)(const char *why, void *arg);
 	/* A PONG came, after link_probe or as the heartbeat goes. */
 	void (*alive)(void *arg);
+	/* The PONG of a link_ping, after alive(). */
+	void (*pong)(uint64_t token, void *arg);
 };
 
 struct link_params {
@@ -46,8 +49,19 @@ void link_free(struct link *link);
 /* Never calls back; a link that takes no more goes down at the next turn. */
 void link_send(struct link *link, const struct wire_message *msg);
 
+/* The other end does not take what is sent: what can be left out should be, or
+ * the link goes down. */
+bool link_is_clogged(const struct link *link);
+
 /* Pings at once: alive() tells when the answer is there. */
 void link_probe(struct link *link);
+
+/*
+ * One ping besides the heartbeat's, whose round trip is not touched by it:
+ * pong() tells when the answer is there, with the token that is returned. The
+ * other end may answer any token at any time, or never.
+ */
+uint64_t link_ping(struct link *link);
 
 /* Milliseconds, smoothed as TCP does (RFC 6298); negative: not known yet. */
 double link_rtt_ms(const struct link *link);

@@ -210,36 +210,48 @@ net_bind(const struct addr *addr, struct addr_sock *sock)
 	return fd;
 }
 
+int
+net_listen_fd(const struct addr *addr, struct addr_sock *bound, char *error,
+    size_t error_size)
+{
+	char text[ADDR_TEXT_SIZE];
+	int fd;
+
+	if (addr_to_sock(addr, bound) != 0) {
+		snprintf(error, error_size,
+		    "listen %s: not an address of "
+		    "this machine but a name",
+		    addr_format(addr, text, sizeof text));
+		return -1;
+	}
+	fd = net_bind(addr, bound);
+	if (fd == -1) {
+		snprintf(error, error_size, "listen %s: %s",
+		    addr_format(addr, text, sizeof text), strerror(errno));
+		return -1;
+	}
+	bound->len = sizeof bound->ss;
+	getsockname(fd, &bound->sa, &bound->len);
+	return fd;
+}
+
 struct net_listener *
 net_listen(struct loop *loop, const struct addr *addr, char *error,
     size_t error_size)
 {
 	struct net_listener *listener = calloc(1, sizeof *listener);
-	char text[ADDR_TEXT_SIZE];
 
 	if (listener == NULL) {
 		snprintf(error, error_size, "out of memory");
 		return NULL;
 	}
 	listener->loop = loop;
-	if (addr_to_sock(addr, &listener->address) != 0) {
-		snprintf(error, error_size,
-		    "listen %s: not an address of "
-		    "this machine but a name",
-		    addr_format(addr, text, sizeof text));
-		free(listener);
-		return NULL;
-	}
-	listener->fd = net_bind(addr, &listener->address);
+	listener->fd = net_listen_fd(addr, &listener->address, error,
+	    error_size);
 	if (listener->fd == -1) {
-		snprintf(error, error_size, "listen %s: %s",
-		    addr_format(addr, text, sizeof text), strerror(errno));
 		free(listener);
 		return NULL;
 	}
-	listener->address.len = sizeof listener->address.ss;
-	getsockname(listener->fd, &listener->address.sa,
-	    &listener->address.len);
 	return listener;
 }
 

@@ -32,6 +32,10 @@ struct net_listener *net_listen(struct loop *loop, const struct addr *addr,
     char *error, size_t error_size);
 void net_listener_start(struct net_listener *listener, net_accept_fn *fn,
     void *arg);
+/* The same for who accepts by other means (evhttp): only a descriptor, and
+ * what it is bound to. -1 with the reason in error. */
+int net_listen_fd(const struct addr *addr, struct addr_sock *bound, char *error,
+    size_t error_size);
 /* For users' listeners: pauses already when a quarter of the descriptors is
  * left, since every user needs a second one, and links and channels must come
  * through whatever the crowd. */

@@ -10,6 +10,7 @@ static const char *const peer_state_names[] = {
 	[PEER_DIALLING] = "dialling",
 	[PEER_WAITING] = "waiting",
 	[PEER_UP] = "up",
+	[PEER_DISABLED] = "disabled",
 };
 
 void
@@ -57,6 +58,7 @@ peer_dialled(const struct handshake_outcome *outcome, void *arg)
 		log_warning("%s: %s", peer->conf->name, outcome->error);
 	peer_set_error(peer,
 	    outcome->status == HANDSHAKE_OK ? "out of memory" : outcome->error);
+	peer->context->handler->failed(peer, peer->error, peer->context->arg);
 	peer_step(peer, refused ? SUPERVISOR_REFUSED : SUPERVISOR_FAILED);
 }
 
@@ -140,6 +142,7 @@ peer_new(const struct peer_context *context, const struct config_peer *conf,
 	peer->index = index;
 	peer->since_us = loop_wall_us();
 	TAILQ_INIT(&peer->waiters);
+	TAILQ_INIT(&peer->pings);
 	supervisor_init(&peer->supervisor, conf->reconnect_min,
 	    conf->reconnect_max);
 	peer->retry = loop_timer_new(context->loop, peer_retry, peer);
@@ -169,22 +172,85 @@ peer_free(struct peer *peer)
 void
 peer_start(struct peer *peer)
 {
-	peer_step(peer, SUPERVISOR_START);
+	peer->started = true;
+	if (!peer->disabled)
+		peer_step(peer, SUPERVISOR_START);
+}
+
+static void
+peer_say_goaway(struct peer *peer)
+{
+	struct wire_message goaway = { .type = WIRE_GOAWAY };
+
+	link_send(peer->link, &goaway);
 }
 
 void
 peer_stop(struct peer *peer, const char *why)
 {
-	struct wire_message goaway = { .type = WIRE_GOAWAY };
-
+	peer->started = false;
 	if (peer->newcomer.framing != NULL)
 		peer_reject_newcomer(peer, "the gateway is going away");
 	peer_step(peer, SUPERVISOR_STOP);
 	if (peer->link == NULL)
 		return;
-	link_send(peer->link, &goaway);
+	peer_say_goaway(peer);
 	peer_drop_link(peer, why);
 }
+
+/* --- what administrators do --------------------------------------------- */
+
+void
+peer_disconnect(struct peer *peer, const char *why)
+{
+	if (peer->link == NULL)
+		return;
+	peer_say_goaway(peer);
+	peer_lose_link(peer, why);
+}
+
+static void
+peer_disable(struct peer *peer)
+{
+	char why[sizeof peer->disabled_by + 16];
+
+	snprintf(why, sizeof why, "disabled by %s", peer->disabled_by);
+	if (peer->newcomer.framing != NULL)
+		peer_reject_disabled(peer);
+	peer_step(peer, SUPERVISOR_STOP);
+	if (peer->link != NULL) {
+		peer_say_goaway(peer);
+		peer_drop_link(peer, why);
+	}
+	peer_set_state(peer, PEER_DISABLED);
+}
+
+void
+peer_set_disabled(struct peer *peer, bool disabled, int64_t at_us,
+    const char *by)
+{
+	if (disabled == peer->disabled)
+		return;
+	peer->disabled = disabled;
+	peer->disabled_us = disabled ? at_us : 0;
+	snprintf(peer->disabled_by, sizeof peer->disabled_by, "%s",
+	    disabled ? by : "");
+	if (disabled) {
+		peer_disable(peer);
+		return;
+	}
+	peer_set_state(peer, PEER_DOWN);
+	if (peer->started)
+		peer_step(peer, SUPERVISOR_START);
+}
+
+bool
+peer_is_disabled(const struct peer *peer)
+{
+	return peer->disabled;
+}
+
+/* --- what is there to see ----------------------------------------------- */
 
 const struct config_peer *
 peer_conf(const struct peer *peer)
@@ -223,4 +289,6 @@ peer_get_status(const struct peer *peer, struct peer_status *out)
 	out->idle = peer->pool == NULL ? 0 : pool_idle(peer->pool);
 	out->in_use = peer->in_use;
 	out->waiting = peer->n_waiting;
+	out->disabled_us = peer->disabled_us;
+	out->disabled_by = peer->disabled_by;
 }

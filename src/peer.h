@@ -23,6 +23,8 @@ struct peer;
 struct peer_handler {
 	void (*link_up)(struct peer *peer, const char *address, void *arg);
 	void (*link_down)(struct peer *peer, const char *why, void *arg);
+	/* A dial or a handshake failed: what peer_get_status tells as error. */
+	void (*failed)(struct peer *peer, const char *why, void *arg);
 	/* The other end opened a session: the channel is the callee's, who
 	 * says peer_channel_done once it is gone. */
 	void (*session_open)(struct peer *peer, struct channel *channel,
@@ -54,6 +56,36 @@ void peer_start(struct peer *peer);
 /* GOAWAY on the link, then closes it; link_down is called. */
 void peer_stop(struct peer *peer, const char *why);
 
+/* --- what administrators do --------------------------------------------- */
+
+/* Takes the link down for that reason; it comes back by itself. */
+void peer_disconnect(struct peer *peer, const char *why);
+
+/*
+ * Off: the link goes down, the peer is not dialled, and who comes in its name
+ * is rejected (WIRE_REJECT_DISABLED) once it has proven who it is. On: dials
+ * at once. `by` as in a row of changes. The ledger is not told.
+ */
+void peer_set_disabled(struct peer *peer, bool disabled, int64_t at_us,
+    const char *by);
+bool peer_is_disabled(const struct peer *peer);
+
+/* One round trip on the link; embedded by value in who asks. */
+#define PEER_PINGS_MAX 64
+struct peer_ping {
+	TAILQ_ENTRY(peer_ping) entry;
+	uint64_t token;
+	double sent_at;
+	bool sent; /* not answered yet */
+	/* Once: milliseconds, or < 0 and the link went down meanwhile. */
+	void (*fn)(double ms, void *arg);
+	void *arg;
+};
+/* 0, or -1 if the link is not up, or PEER_PINGS_MAX are under way. fn is not
+ * called before it returns. Has no deadline: whoever asks has his own. */
+int peer_ping(struct peer *peer, struct peer_ping *ping);
+void peer_ping_cancel(struct peer *peer, struct peer_ping *ping);
+
 const struct config_peer *peer_conf(const struct peer *peer);
 const char *peer_name(const struct peer *peer);
 bool peer_is_up(const struct peer *peer);
@@ -81,7 +113,8 @@ void peer_channel_done(struct peer *peer);
 /* Whether this end has entries towards the peer: it then keeps channels. */
 void peer_set_entries(struct peer *peer, bool entries);
 
-/* Tells the other end that a session was killed here; false: no link. */
+/* Tells the other end that a session was killed here; false: no link, or one
+ * that takes nothing. */
 bool peer_send_close(struct peer *peer, const uint8_t uid[WIRE_UID_SIZE],
     enum wire_close_reason reason);
 
@@ -112,8 +145,8 @@ void peer_note_refusal(struct peer *peer, const char *from, const char *why);
 /* --- what is there to see ---------------------------------------------- */
 
 struct peer_status {
-	const char *state;	      /* "up", "waiting", "dialling", "down" */
-	int64_t since_us;	      /* of the state */
+	const char *state; /* "up", "waiting", "dialling", "down", "disabled" */
+	int64_t since_us;  /* of the state */
 	char address[ADDR_TEXT_SIZE]; /* "" if not up */
 	double rtt_ms;		      /* < 0: not known */
 	const char *error;	      /* "" if none */
@@ -124,7 +157,9 @@ struct peer_status {
 	uint64_t ups;	     /* how many times the link came up */
 	unsigned idle;	     /* channels of ours */
 	unsigned in_use;
-	unsigned waiting; /* sessions that wait for a channel */
+	unsigned waiting;	 /* sessions that wait for a channel */
+	int64_t disabled_us;	 /* 0: it is not */
+	const char *disabled_by; /* "" if it is not */
 };
 void peer_get_status(const struct peer *peer, struct peer_status *out);
 

@@ -22,6 +22,21 @@ peer_reject(struct framing *framing, enum wire_reject_code code,
 }
 
 void
+peer_reject_disabled(struct peer *peer)
+{
+	char from[ADDR_TEXT_SIZE];
+
+	loop_timer_cancel(peer->takeover);
+	addr_sock_format(&peer->newcomer.from, from, sizeof from);
+	log_info("%s: rejected a dial from %s: disabled here", peer->conf->name,
+	    from);
+	peer_note_refusal(peer, from, "disabled here");
+	peer_reject(peer->newcomer.framing, WIRE_REJECT_DISABLED,
+	    "disabled by the administrator");
+	auth_wipe(&peer->newcomer, sizeof peer->newcomer);
+}
+
+void
 peer_reject_newcomer(struct peer *peer, const char *text)
 {
 	char from[ADDR_TEXT_SIZE];
@@ -94,7 +109,10 @@ peer_accept_link(struct peer *peer, const struct peer_newcomer *newcomer)
 
 	if (peer->newcomer.framing != NULL)
 		peer_reject_newcomer(peer, "replaced by a later newcomer");
-	if (peer->link == NULL) {
+	if (peer->disabled) {
+		peer->newcomer = *newcomer;
+		peer_reject_disabled(peer);
+	} else if (peer->link == NULL) {
 		peer->newcomer = *newcomer;
 		peer_welcome(peer);
 	} else if (memcmp(hello->instance, peer->instance,

@@ -10,14 +10,22 @@
 #define TUNNELD_PEER_INTERNAL_H
 
 #include "handshake.h"
+#include "history.h"
 #include "link.h"
 #include "peer.h"
 #include "pool.h"
 #include "supervisor.h"
 
 TAILQ_HEAD(peer_waiters, peer_waiter);
+TAILQ_HEAD(peer_pings, peer_ping);
 
-enum peer_state { PEER_DOWN, PEER_DIALLING, PEER_WAITING, PEER_UP };
+enum peer_state {
+	PEER_DOWN,
+	PEER_DIALLING,
+	PEER_WAITING,
+	PEER_UP,
+	PEER_DISABLED /* by an administrator; no link, no dial */
+};
 
 struct peer {
 	const struct peer_context *context;
@@ -38,8 +46,14 @@ struct peer {
 	struct loop_timer *takeover;
 	struct peer_waiters waiters;
 	unsigned n_waiting;
+	struct peer_pings pings; /* on this link */
+	unsigned n_pings;
 	unsigned in_use; /* channels handed out */
 	bool entries;
+	bool started; /* peer_start was called */
+	bool disabled;
+	int64_t disabled_us;
+	char disabled_by[HISTORY_BY_SIZE];
 	uint64_t ups;
 	char error[512];
 	int64_t error_us;
@@ -62,11 +76,15 @@ int peer_make_link(struct peer *peer, struct framing *framing,
 void peer_came_up(struct peer *peer);
 /* Takes the link down; the supervisor is not told. */
 void peer_drop_link(struct peer *peer, const char *why);
+/* The same, and it may come back; a newcomer that waits takes its place. */
+void peer_lose_link(struct peer *peer, const char *why);
 
 /* peer_accept.c */
 /* Makes the newcomer the link. There is none before. */
 void peer_welcome(struct peer *peer);
 void peer_reject_newcomer(struct peer *peer, const char *text);
+/* The same, since the peer is switched off here. */
+void peer_reject_disabled(struct peer *peer);
 /* The timer of take-over: the old link has shown no life. */
 void peer_takeover(void *arg);
 

@@ -9,11 +9,13 @@
 static void peer_link_frame(const struct wire_message *msg, void *arg);
 static void peer_link_down(const char *why, void *arg);
 static void peer_link_alive(void *arg);
+static void peer_link_pong(uint64_t token, void *arg);
 
 static const struct link_handler peer_link_handler = {
 	.frame = peer_link_frame,
 	.down = peer_link_down,
 	.alive = peer_link_alive,
+	.pong = peer_link_pong,
 };
 
 /* --- channels ----------------------------------------------------------- */
@@ -132,12 +134,67 @@ peer_send_close(struct peer *peer, const uint8_t uid[WIRE_UID_SIZE],
 {
 	struct wire_message msg = { .type = WIRE_CLOSE };
 
-	if (peer->link == NULL)
+	/* Thousands of kills must not cost the link. */
+	if (peer->link == NULL || link_is_clogged(peer->link))
 		return false;
 	memcpy(msg.close.uid, uid, WIRE_UID_SIZE);
 	msg.close.reason = (uint8_t)reason;
 	link_send(peer->link, &msg);
 	return true;
+}
+
+/* --- pings -------------------------------------------------------------- */
+
+int
+peer_ping(struct peer *peer, struct peer_ping *ping)
+{
+	if (peer->state != PEER_UP || peer->n_pings >= PEER_PINGS_MAX)
+		return -1;
+	ping->sent_at = loop_now(peer->context->loop);
+	ping->token = link_ping(peer->link);
+	ping->sent = true;
+	TAILQ_INSERT_TAIL(&peer->pings, ping, entry);
+	peer->n_pings++;
+	return 0;
+}
+
+void
+peer_ping_cancel(struct peer *peer, struct peer_ping *ping)
+{
+	if (!ping->sent)
+		return;
+	TAILQ_REMOVE(&peer->pings, ping, entry);
+	ping->sent = false;
+	peer->n_pings--;
+}
+
+/* The other end answers what it likes: an unknown token says nothing. */
+static void
+peer_link_pong(uint64_t token, void *arg)
+{
+	struct peer *peer = arg;
+	double now = loop_now(peer->context->loop);
+	struct peer_ping *ping;
+
+	TAILQ_FOREACH(ping, &peer->pings, entry)
+		if (ping->token == token)
+			break;
+	if (ping == NULL)
+		return;
+	peer_ping_cancel(peer, ping);
+	ping->fn((now - ping->sent_at) * 1000, ping->arg);
+}
+
+/* Those that are asked anew meanwhile are none of them: the link is down. */
+static void
+peer_fail_pings(struct peer *peer)
+{
+	struct peer_ping *ping;
+
+	while ((ping = TAILQ_FIRST(&peer->pings)) != NULL) {
+		peer_ping_cancel(peer, ping);
+		ping->fn(-1, ping->arg);
+	}
 }
 
 /* --- the link ----------------------------------------------------------- */
@@ -206,7 +263,17 @@ peer_drop_link(struct peer *peer, const char *why)
 	peer_set_error(peer, why);
 	peer_set_state(peer, PEER_DOWN);
 	log_notice("%s: link down: %s", peer->conf->name, why);
+	peer_fail_pings(peer);
 	peer->context->handler->link_down(peer, why, peer->context->arg);
+}
+
+void
+peer_lose_link(struct peer *peer, const char *why)
+{
+	peer_drop_link(peer, why);
+	peer_step(peer, SUPERVISOR_LOST);
+	if (peer->newcomer.framing != NULL)
+		peer_welcome(peer);
 }
 
 static void
@@ -247,10 +314,7 @@ peer_link_down(const char *why, void *arg)
 	char copy[sizeof peer->error];
 
 	snprintf(copy, sizeof copy, "%s", why);
-	peer_drop_link(peer, copy);
-	peer_step(peer, SUPERVISOR_LOST);
-	if (peer->newcomer.framing != NULL)
-		peer_welcome(peer);
+	peer_lose_link(peer, copy);
 }
 
 /* An old link that shows life keeps its name. */

@@ -10,6 +10,7 @@ static const char *const reason_names[REASON_COUNT] = {
 	[REASON_CONNECT_TIMEOUT] = "connect_timeout",
 	[REASON_RESOLVE_FAILED] = "resolve_failed",
 	[REASON_DENIED] = "denied",
+	[REASON_DISABLED] = "disabled",
 	[REASON_LIMIT] = "limit",
 	[REASON_LINK_DOWN] = "link_down",
 	[REASON_NO_CHANNEL] = "no_channel",

@@ -15,6 +15,7 @@ enum reason {
 	REASON_CONNECT_TIMEOUT, /* "connect_timeout": no answer of it */
 	REASON_RESOLVE_FAILED,	/* "resolve_failed": the service's name */
 	REASON_DENIED,		/* "denied": the exit does not allow it */
+	REASON_DISABLED,	/* "disabled": by an admin, here or there */
 	REASON_LIMIT,		/* "limit": the exit's max_sessions */
 	REASON_LINK_DOWN,	/* "link_down": still down after hold */
 	REASON_NO_CHANNEL,	/* "no_channel": link up, yet none came */

@@ -17,6 +17,12 @@ session_is_entry(const struct session *session)
 	return session->tunnel->end != LEDGER_END_EXIT;
 }
 
+static double
+session_now(const struct session *session)
+{
+	return loop_now(session->tunnel->tunnels->params.loop);
+}
+
 void
 session_get_bytes(const struct session *session, uint64_t *up, uint64_t *down)
 {
@@ -29,6 +35,16 @@ session_get_bytes(const struct session *session, uint64_t *up, uint64_t *down)
 	to = counters.to_outside;
 	*up = session_is_entry(session) ? from : to;
 	*down = session_is_entry(session) ? to : from;
+}
+
+void
+session_get_rates(const struct session *session, double *up, double *down)
+{
+	uint64_t up_bytes, down_bytes;
+
+	session_get_bytes(session, &up_bytes, &down_bytes);
+	rate_get(&session->rate, session_now(session), up_bytes, down_bytes, up,
+	    down);
 }
 
 void
@@ -73,7 +89,7 @@ session_idle(const struct session *session)
 	if (session->relay == NULL)
 		return (double)(loop_wall_us() - session->opened_us) / 1e6;
 	relay_get_counters(session->relay, &counters);
-	idle = loop_now(session->tunnel->tunnels->params.loop) - counters.last;
+	idle = session_now(session) - counters.last;
 	return idle < 0 ? 0 : idle;
 }
 
@@ -84,6 +100,7 @@ session_refresh(struct session *session)
 	uint64_t up, down;
 
 	session_get_bytes(session, &up, &down);
+	rate_sample(&session->rate, session_now(session), up, down);
 	if (up == session->up_written && down == session->down_written)
 		return;
 	session->up_written = up;
@@ -106,6 +123,7 @@ session_new(struct tunnel *tunnel, const struct addr_sock *source,
 	session->source = *source;
 	session->id = ledger_take_id(tunnels->params.ledger);
 	session->opened_us = loop_wall_us();
+	rate_init(&session->rate, session_now(session));
 	if (uid != NULL)
 		memcpy(session->uid, uid, sizeof session->uid);
 	else
@@ -214,6 +232,23 @@ session_unregister(struct session *session)
 		tunnel->n_waiting--;
 }
 
+static void
+session_publish(const struct session *session, enum event_kind kind,
+    const struct ledger_session *row)
+{
+	const struct tunnel *tunnel = session->tunnel;
+	struct event event = {
+		.kind = kind,
+		.peer = tunnel->conf->peer,
+		.tunnel = tunnel->conf->name,
+		.session = row,
+	};
+
+	if (row->reason != REASON_NONE)
+		event.text = reason_name(row->reason);
+	events_publish(tunnel->tunnels->params.events, &event);
+}
+
 /* Not served, for a reason that was not the user's own. */
 static bool
 session_was_refused(enum reason reason)
@@ -243,6 +278,7 @@ session_close(struct session *session, enum reason reason, const char *by)
 	tunnel->up_bytes += row.up_bytes;
 	tunnel->down_bytes += row.down_bytes;
 	ledger_put_session(tunnel->tunnels->params.ledger, &row);
+	session_publish(session, EVENT_SESSION_CLOSE, &row);
 	log_info("%s: session %lld: %s by %s, %s -> %s, %llu up, %llu down",
 	    tunnel->label, (long long)row.id, reason_name(reason), by,
 	    row.source, row.target[0] == '\0' ? "peer" : row.target,
@@ -303,6 +339,7 @@ session_relay(struct session *session, struct stream *channel,
 		.done = session_relay_done,
 		.arg = session,
 	};
+	struct ledger_session row;
 
 	session->outside = NULL;
 	loop_timer_free(session->timer);
@@ -313,6 +350,10 @@ session_relay(struct session *session, struct stream *channel,
 		return -1;
 	}
 	session_set_state(session, SESSION_OPEN);
+	if (events_are_followed(tunnels->params.events)) {
+		session_describe(session, &row);
+		session_publish(session, EVENT_SESSION_OPEN, &row);
+	}
 	return 0;
 }
 

@@ -48,6 +48,7 @@ struct session {
 	uint64_t early_bytes;	  /* read from the outside before the relay */
 	struct relay *relay;
 	uint64_t up_written, down_written; /* what the ledger was last told */
+	struct rate rate;
 };
 
 /* Registered with its tunnel; uid NULL makes one. NULL: memory. */
@@ -81,12 +82,14 @@ void session_describe(const struct session *session,
     struct ledger_session *out);
 void session_get_bytes(const struct session *session, uint64_t *up,
     uint64_t *down);
+/* Bytes per second, lately. */
+void session_get_rates(const struct session *session, double *up, double *down);
 /* "held", "opening", "open". */
 const char *session_state_name(const struct session *session);
 /* Seconds since the last byte, or since it was accepted. */
 double session_idle(const struct session *session);
 
-/* Writes its counters to the ledger if they changed. */
+/* Writes its counters to the ledger if they changed, and samples its rate. */
 void session_refresh(struct session *session);
 
 #endif

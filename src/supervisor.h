@@ -7,7 +7,7 @@
  * Waiting doubles from `min` to `max` with full jitter (uniform up to the
  * bound, but at least half of `min`), and is forgotten once a link held for
  * `max` seconds. A refusal waits at `max`: a wrong secret does not become right
- * by trying often. It never gives up.
+ * by trying often, nor a disabled peer enabled. It never gives up.
  *
  *   state       event                    -> state, action
  *   stopped     start                    -> connecting, dial
@@ -32,7 +32,7 @@ enum supervisor_event {
 	SUPERVISOR_START,
 	SUPERVISOR_CONNECTED, /* authenticated: the link is up */
 	SUPERVISOR_FAILED,    /* dial or handshake failed */
-	SUPERVISOR_REFUSED,   /* name or secret refused */
+	SUPERVISOR_REFUSED,   /* name or secret refused, or disabled there */
 	SUPERVISOR_LOST,      /* the link went down */
 	SUPERVISOR_TIMER,     /* the wait is over */
 	SUPERVISOR_STOP

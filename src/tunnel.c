@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "entry.h"
+#include "exit.h"
 #include "session.h"
 
 /* How often the counters of open sessions go to the ledger, in seconds. */
@@ -28,13 +29,26 @@ struct tunnel_uids {
 };
 
 static void
+tunnel_sample(struct tunnel *tunnel)
+{
+	uint64_t up, down;
+
+	tunnel_get_bytes(tunnel, &up, &down);
+	rate_sample(&tunnel->rate, loop_now(tunnel->tunnels->params.loop), up,
+	    down);
+}
+
+static void
 tunnels_refresh(void *arg)
 {
 	struct tunnels *tunnels = arg;
 	struct session *session;
+	size_t i;
 
 	TAILQ_FOREACH(session, &tunnels->refresh, in_refresh)
 		session_refresh(session);
+	for (i = 0; i < tunnels->n; i++)
+		tunnel_sample(&tunnels->all[i]);
 	loop_timer_set(tunnels->timer, TUNNELS_REFRESH);
 }
 
@@ -46,6 +60,7 @@ tunnel_init(struct tunnels *tunnels, struct tunnel *tunnel,
 	tunnel->conf = conf;
 	config_tunnel_label(conf, tunnel->label, sizeof tunnel->label);
 	TAILQ_INIT(&tunnel->sessions);
+	rate_init(&tunnel->rate, loop_now(tunnels->params.loop));
 	tunnel->end = LEDGER_END_LOCAL;
 	if (conf->peer != NULL) {
 		tunnel->peer = peers_find(tunnels->params.peers, conf->peer);
@@ -157,6 +172,59 @@ tunnels_link_down(struct tunnels *tunnels, const struct peer *peer)
 	for (i = 0; i < tunnels->n; i++)
 		if (tunnels->all[i].peer == peer)
 			tunnel_bound_held(&tunnels->all[i]);
+}
+
+/* --- switched off ------------------------------------------------------- */
+
+/* Who is not served yet will not be. */
+static void
+tunnel_turn_away(struct tunnel *tunnel, const char *by)
+{
+	struct session *session, *next;
+
+	for (session = TAILQ_FIRST(&tunnel->sessions); session != NULL;
+	     session = next) {
+		next = TAILQ_NEXT(session, in_tunnel);
+		if (session->state == SESSION_OPEN)
+			continue;
+		if (tunnel->end == LEDGER_END_EXIT)
+			exit_disable(session, by);
+		else
+			session_close(session, REASON_DISABLED, by);
+	}
+}
+
+void
+tunnel_set_disabled(struct tunnel *tunnel, bool disabled, int64_t at_us,
+    const char *by)
+{
+	if (disabled == tunnel->disabled)
+		return;
+	tunnel->disabled = disabled;
+	tunnel->disabled_us = disabled ? at_us : 0;
+	snprintf(tunnel->disabled_by, sizeof tunnel->disabled_by, "%s",
+	    disabled ? by : "");
+	if (disabled)
+		tunnel_turn_away(tunnel, by);
+}
+
+void
+tunnels_peer_disabled(struct tunnels *tunnels, const struct peer *peer)
+{
+	struct peer_status status;
+	size_t i;
+
+	peer_get_status(peer, &status);
+	for (i = 0; i < tunnels->n; i++)
+		if (tunnels->all[i].peer == peer)
+			tunnel_turn_away(&tunnels->all[i], status.disabled_by);
+}
+
+bool
+tunnel_is_disabled(const struct tunnel *tunnel)
+{
+	return tunnel->disabled ||
+	    (tunnel->peer != NULL && peer_is_disabled(tunnel->peer));
 }
 
 void
@@ -273,12 +341,19 @@ tunnel_allows(const struct tunnel *tunnel, const struct addr_sock *source)
 void
 tunnel_set_error(struct tunnel *tunnel, const char *fmt, ...)
 {
+	struct event event = {
+		.kind = EVENT_ERROR,
+		.peer = tunnel->conf->peer,
+		.tunnel = tunnel->conf->name,
+		.text = tunnel->error,
+	};
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(tunnel->error, sizeof tunnel->error, fmt, ap);
 	va_end(ap);
 	tunnel->error_us = loop_wall_us();
+	events_publish(tunnel->tunnels->params.events, &event);
 }
 
 void
@@ -294,4 +369,14 @@ tunnel_get_bytes(const struct tunnel *tunnel, uint64_t *up, uint64_t *down)
 		*up += one_up;
 		*down += one_down;
 	}
+}
+
+void
+tunnel_get_rates(const struct tunnel *tunnel, double *up, double *down)
+{
+	uint64_t up_bytes, down_bytes;
+
+	tunnel_get_bytes(tunnel, &up_bytes, &down_bytes);
+	rate_get(&tunnel->rate, loop_now(tunnel->tunnels->params.loop),
+	    up_bytes, down_bytes, up, down);
 }

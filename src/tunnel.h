@@ -15,11 +15,13 @@
 #include <uthash.h>
 
 #include "config.h"
+#include "events.h"
 #include "ledger.h"
 #include "linger.h"
 #include "net.h"
 #include "peers.h"
 #include "pipe.h"
+#include "rate.h"
 
 struct session;
 TAILQ_HEAD(session_list, session);
@@ -39,7 +41,12 @@ struct tunnel {
 	char error[512]; /* why the last user was not served; "": none */
 	int64_t error_us;
 	uint64_t up_bytes, down_bytes; /* of closed sessions */
-	UT_hash_handle hh;	       /* by label */
+	struct rate rate;
+	/* Switched off by an administrator, until switched on again. */
+	bool disabled;
+	int64_t disabled_us;
+	char disabled_by[HISTORY_BY_SIZE];
+	UT_hash_handle hh; /* by label */
 };
 
 struct tunnels_params {
@@ -47,6 +54,7 @@ struct tunnels_params {
 	struct resolve_pool *resolver;
 	struct peers *peers;
 	struct ledger *ledger;
+	struct events *events;
 	const struct config *config; /* must outlive the tunnels */
 };
 
@@ -106,5 +114,21 @@ void tunnel_set_error(struct tunnel *tunnel, const char *fmt, ...)
 /* Bytes of all its sessions, live ones too. */
 void tunnel_get_bytes(const struct tunnel *tunnel, uint64_t *up,
     uint64_t *down);
+/* Bytes per second, lately. */
+void tunnel_get_rates(const struct tunnel *tunnel, double *up, double *down);
+
+/*
+ * Switches it off or on. Off: users are turned away at once (entry, local) or
+ * by FAILED (exit) with REASON_DISABLED, those not served yet too; open
+ * sessions run on. The ledger is not told: who calls does that. `by` as in a
+ * row of changes.
+ */
+void tunnel_set_disabled(struct tunnel *tunnel, bool disabled, int64_t at_us,
+    const char *by);
+/* The same for all that is waiting for this peer's link; the peer itself is
+ * switched off by peer_set_disabled, which calls back link_down. */
+void tunnels_peer_disabled(struct tunnels *tunnels, const struct peer *peer);
+/* It is switched off, or its peer is. */
+bool tunnel_is_disabled(const struct tunnel *tunnel);
 
 #endif

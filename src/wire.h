@@ -65,12 +65,13 @@ enum wire_type {
 enum wire_security { WIRE_SECURITY_PLAIN = 1, WIRE_SECURITY_TLS = 2 };
 
 enum wire_reject_code {
-	WIRE_REJECT_REFUSED = 1, /* name or secret, told apart only in a log */
-	WIRE_REJECT_VERSION = 2, /* no version in common */
-	WIRE_REJECT_STALE = 3,	 /* a newer dial of the same instance is up */
-	WIRE_REJECT_IN_USE = 4,	 /* another instance holds the name, alive */
-	WIRE_REJECT_BUSY = 5,	 /* no room now, try again */
-	WIRE_REJECT_PROTOCOL = 6 /* what you sent makes no sense */
+	WIRE_REJECT_REFUSED = 1,  /* name or secret, told apart only in a log */
+	WIRE_REJECT_VERSION = 2,  /* no version in common */
+	WIRE_REJECT_STALE = 3,	  /* a newer dial of the same instance is up */
+	WIRE_REJECT_IN_USE = 4,	  /* another instance holds the name, alive */
+	WIRE_REJECT_BUSY = 5,	  /* no room now, try again */
+	WIRE_REJECT_PROTOCOL = 6, /* what you sent makes no sense */
+	WIRE_REJECT_DISABLED = 7  /* switched off by an administrator */
 };
 
 enum wire_failed_code {
@@ -82,7 +83,8 @@ enum wire_failed_code {
 	WIRE_FAILED_LIMIT = 6,	   /* max_sessions reached */
 	WIRE_FAILED_DUPLICATE = 7, /* that uid was opened before */
 	WIRE_FAILED_INTERNAL = 8,  /* out of descriptors and the like */
-	WIRE_FAILED_RESET = 9	   /* the service reset it at once */
+	WIRE_FAILED_RESET = 9,	   /* the service reset it at once */
+	WIRE_FAILED_DISABLED = 10  /* switched off by an administrator */
 };
 
 enum wire_close_reason { WIRE_CLOSE_KILLED = 1 };

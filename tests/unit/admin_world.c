@@ -133,6 +133,34 @@ run_broken(struct admin_request *request, json_t *args, void *arg)
 	admin_answer_list(request, broken_next, &world.pieces, NULL);
 }
 
+static void
+on_stream_cancel(void *arg)
+{
+	ck_assert_ptr_eq(arg, &world.cancelled);
+	world.cancelled++;
+	if (world.farewell != NULL)
+		admin_stream_send(world.stream, world.farewell);
+	world.stream = NULL;
+}
+
+static void
+on_stream_ready(void *arg)
+{
+	ck_assert_ptr_eq(arg, &world.cancelled);
+	world.readied++;
+}
+
+static void
+run_stream(struct admin_request *request, json_t *args, void *arg)
+{
+	(void)args;
+	(void)arg;
+	ck_assert_ptr_null(world.stream);
+	world.stream = request;
+	admin_request_on_cancel(request, on_stream_cancel, &world.cancelled);
+	admin_stream_begin(request, on_stream_ready);
+}
+
 const struct admin_command world_commands[] = {
 	{ "echo", false, run_echo },
 	{ "fail", false, run_fail },
@@ -142,6 +170,7 @@ const struct admin_command world_commands[] = {
 	{ "later", false, run_later },
 	{ "list", false, run_list },
 	{ "broken", false, run_broken },
+	{ "stream", false, run_stream },
 	{ "change", true, run_echo },
 	{ NULL, false, NULL },
 };
@@ -176,9 +205,17 @@ world_run_for(double seconds)
 struct admin *
 world_open(const char *group, char *error, size_t size)
 {
+	return world_open_groups(group, NULL, error, size);
+}
+
+struct admin *
+world_open_groups(const char *group, const char *read_group, char *error,
+    size_t size)
+{
 	struct admin_options options = {
 		.path = world.path,
 		.group = group,
+		.read_group = read_group,
 		.owner = geteuid(),
 		.commands = world_commands,
 		.arg = &world.pending,
@@ -336,8 +373,9 @@ world_setup(void)
 	world.loop = loop_new();
 	world.admin = world_open(NULL, error, sizeof error);
 	ck_assert_msg(world.admin != NULL, "%s", error);
-	world.pending = NULL;
-	world.cancelled = world.released = world.pieces = 0;
+	world.pending = world.stream = NULL;
+	world.farewell = NULL;
+	world.cancelled = world.released = world.pieces = world.readied = 0;
 }
 
 void

@@ -21,11 +21,14 @@ struct world {
 	struct admin *admin;
 	struct admin_request *pending; /* of the command "later" */
 	int cancelled, released, pieces;
+	struct admin_request *stream; /* of the command "stream" */
+	int readied;
+	json_t *farewell; /* sent when the stream is cancelled */
 };
 extern struct world world;
 
-/* echo, fail, null, who, big {bytes}, later, list {rows}, broken, and change,
- * which changes. */
+/* echo, fail, null, who, big {bytes}, later, list {rows}, broken, stream, and
+ * change, which changes. */
 extern const struct admin_command world_commands[];
 
 void world_setup(void);
@@ -33,6 +36,8 @@ void world_teardown(void);
 
 /* At world.path. NULL and error. */
 struct admin *world_open(const char *group, char *error, size_t size);
+struct admin *world_open_groups(const char *group, const char *read_group,
+    char *error, size_t size);
 
 void world_turn(void);
 void world_turns(int n); /* for what is expected not to happen */

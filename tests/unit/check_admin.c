@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "admin_judge.h"
 #include "admin_world.h"
 
 /* --- The socket and its lock -------------------------------------------- */
@@ -98,6 +99,10 @@ START_TEST(test_unknown_group)
 	world.admin = world_open("no-such-group-here", error, sizeof error);
 	ck_assert_ptr_null(world.admin);
 	ck_assert_msg(strstr(error, "no-such-group-here") != NULL, "%s", error);
+	ck_assert_ptr_null(world_open_groups(NULL, "nor-this-one", error,
+	    sizeof error));
+	ck_assert_str_eq(error,
+	    "admin_read_group: there is no group nor-this-one");
 }
 END_TEST
 
@@ -138,9 +143,9 @@ ask_as(uid_t uid, gid_t gid, const gid_t *groups, size_t n_groups)
 	if (setgroups(n_groups, groups) != 0 || setgid(gid) != 0 ||
 	    setuid(uid) != 0 || (fd = world_dial()) == -1)
 		_exit(100);
-	if (write(fd, text, sizeof text - 1) < 0)
-		_exit(101);
-	shutdown(fd, SHUT_WR);
+	/* It may be refused before it has said a word. */
+	if (write(fd, text, sizeof text - 1) > 0)
+		shutdown(fd, SHUT_WR);
 	do {
 		poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, -1);
 		n = read(fd, answer + len, sizeof answer - 1 - len);
@@ -185,6 +190,126 @@ START_TEST(test_permissions)
 	ck_assert_int_eq(wait_for(ask_as(65534, 65533, gids, 2)), 5);
 	ck_assert_int_eq(wait_for(ask_as(65534, group->gr_gid, NULL, 0)), 5);
 	ck_assert_int_eq(wait_for(ask_as(65534, 65533, gids, 1)), 100);
+}
+END_TEST
+
+START_TEST(test_read_group)
+{
+	struct admin_group all = { 0 }, look = { 0 };
+	char error[256] = "";
+	struct stat st;
+	gid_t gids[3] = { 1, 0, 0 };
+
+	if (geteuid() != 0 || admin_group_find("nogroup", &all) != 0 ||
+	    admin_group_find("games", &look) != 0)
+		return;
+	chmod(world.dir, 0755);
+	admin_free(world.admin);
+	world.admin = world_open_groups("nogroup", "games", error,
+	    sizeof error);
+	ck_assert_msg(world.admin != NULL, "%s", error);
+	ck_assert_int_eq(stat(world.path, &st), 0);
+	ck_assert_uint_eq(st.st_mode & 07777, 0666);
+	ck_assert_uint_eq(st.st_gid, all.gid);
+	gids[1] = look.gid;
+	ck_assert_int_eq(wait_for(ask_as(65534, 65533, gids, 2)), 7);
+	ck_assert_int_eq(wait_for(ask_as(65534, look.gid, gids, 1)), 7);
+	gids[2] = all.gid;
+	ck_assert_int_eq(wait_for(ask_as(65534, 65533, gids, 3)), 5);
+	ck_assert_int_eq(wait_for(ask_as(65534, look.gid, gids + 2, 1)), 5);
+	ck_assert_int_eq(wait_for(ask_as(65534, 65533, gids, 1)), 2);
+	ck_assert_int_eq(wait_for(ask_as(65534, 65533, NULL, 0)), 2);
+	ck_assert_int_eq(wait_for(ask_as(0, 65533, NULL, 0)), 5);
+}
+END_TEST
+
+/* As nobody: so many connections, kept until they are closed from there. */
+static pid_t
+crowd_as_nobody(int n)
+{
+	char answer[400];
+	int fds[400], i;
+	pid_t pid = fork();
+
+	if (pid != 0)
+		return pid;
+	alarm(20);
+	if (setgroups(0, NULL) != 0 || setgid(65533) != 0 || setuid(65534) != 0)
+		_exit(100);
+	for (i = 0; i < n; i++)
+		if ((fds[i] = world_dial()) == -1)
+			_exit(101);
+	for (i = 0; i < n; i++) {
+		poll(&(struct pollfd){ .fd = fds[i], .events = POLLIN }, 1, -1);
+		if (read(fds[i], answer, sizeof answer) <= 0 ||
+		    strstr(answer, "\"id\":null") == NULL ||
+		    strstr(answer, "not_permitted") == NULL)
+			_exit(102);
+		poll(&(struct pollfd){ .fd = fds[i], .events = POLLIN }, 1, -1);
+		if (read(fds[i], answer, sizeof answer) != 0)
+			_exit(103);
+	}
+	_exit(0);
+}
+
+/* Who may nothing takes none of the places. */
+START_TEST(test_strangers)
+{
+	struct world_client clients[ADMIN_CLIENTS_MAX - 1];
+	char error[256] = "";
+	size_t i;
+
+	if (geteuid() != 0 || getgrnam("games") == NULL)
+		return;
+	chmod(world.dir, 0755);
+	admin_free(world.admin);
+	world.admin = world_open_groups(NULL, "games", error, sizeof error);
+	ck_assert_msg(world.admin != NULL, "%s", error);
+	for (i = 0; i < ADMIN_CLIENTS_MAX - 1; i++)
+		clients[i] = world_client_open();
+	ck_assert_int_eq(wait_for(crowd_as_nobody(300)), 0);
+	struct world_client last = world_client_open();
+	world_check_works(&last);
+	world_client_close(&last);
+	for (i = 0; i < ADMIN_CLIENTS_MAX - 1; i++)
+		world_client_close(&clients[i]);
+}
+END_TEST
+
+START_TEST(test_words)
+{
+	struct admin_rules rules = { .owner = 1 };
+	char buf[120];
+
+	ck_assert_str_eq(admin_judge_describe(&rules, true, buf, sizeof buf),
+	    "root and the daemon's user");
+	rules.look.is_set = true;
+	ck_assert_str_eq(admin_judge_describe(&rules, false, buf, sizeof buf),
+	    "root and the daemon's user");
+	ck_assert_str_eq(admin_judge_describe(&rules, true, buf, sizeof buf),
+	    "root, the daemon's user and members of admin_read_group");
+	rules.all.is_set = true;
+	ck_assert_str_eq(admin_judge_describe(&rules, false, buf, sizeof buf),
+	    "root, the daemon's user and members of admin_group");
+	ck_assert_str_eq(admin_judge_describe(&rules, true, buf, sizeof buf),
+	    "root, the daemon's user and members of admin_group or "
+	    "admin_read_group");
+}
+END_TEST
+
+START_TEST(test_judge_self)
+{
+	struct admin_rules rules = { .owner = 1 };
+	struct admin_peer peer = { .uid = 4711 };
+	int fds[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	ck_assert_int_eq(admin_judge(&rules, fds[0], &peer), 0);
+	ck_assert_uint_eq(peer.uid, geteuid());
+	ck_assert(peer.may_look && peer.may_change);
+	close(fds[0]);
+	close(fds[1]);
+	ck_assert_int_ne(admin_judge(&rules, -1, &peer), 0);
 }
 END_TEST
 
@@ -247,6 +372,10 @@ main(void)
 	tc = make_case(suite, "permissions");
 	tcase_add_test(tc, test_who);
 	tcase_add_test(tc, test_permissions);
+	tcase_add_test(tc, test_read_group);
+	tcase_add_test(tc, test_strangers);
+	tcase_add_test(tc, test_words);
+	tcase_add_test(tc, test_judge_self);
 	tcase_add_test(tc, test_owner);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

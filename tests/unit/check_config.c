@@ -355,6 +355,7 @@ main(void)
 	suite_add_tcase(suite, good_files());
 	suite_add_tcase(suite, check_config_errors());
 	suite_add_tcase(suite, check_config_options());
+	suite_add_tcase(suite, check_config_json());
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

@@ -41,8 +41,9 @@ void check_config_bad(const char *text, const char *wanted);
 /* Loads the file "conf" in dir, whatever comes of it. */
 void check_config_load(void);
 
-/* The tests of check_config_errors.c and check_config_options.c. */
+/* The tests of check_config_errors.c, _options.c and _json.c. */
 TCase *check_config_errors(void);
 TCase *check_config_options(void);
+TCase *check_config_json(void);
 
 #endif

@@ -119,11 +119,33 @@ START_TEST(listen_rules)
 }
 END_TEST
 
+START_TEST(metrics_rules)
+{
+	check_config_bad("metrics = { listen = \"unix:/run/m\"; };",
+	    "1: metrics: listen: must be host:port, not a UNIX path");
+	check_config_bad("gateway = { listen = \"127.0.0.1:7000\"; };\n"
+			 "metrics = { listen = \"127.0.0.1:7000\"; };\n",
+	    "2: metrics: listen: 127.0.0.1:7000 is taken by gateway on line 1");
+	check_config_bad("tunnels = ( { name = \"a\"; listen = \"[::1]:1\";\n"
+			 "  connect = \"h:1\"; } );\n"
+			 "metrics = { listen = \"[0::1]:1\"; };\n",
+	    "3: metrics: listen: [::1]:1 is taken by tunnel a on line 1");
+	check_config_bad("metrics = 1;", "1: metrics: must be a group");
+	check_config_bad("metrics = { listn = \":1\"; };",
+	    "1: metrics: unknown key `listn`, did you mean `listen`?");
+	/* Port 0 is never the same twice; an empty group serves nothing. */
+	check_config_good("metrics = { listen = \"127.0.0.1:0\"; };\n"
+			  "gateway = { listen = \"127.0.0.1:0\"; };");
+	check_config_good("metrics = { };");
+	ck_assert(!check_config.config->metrics.has_listen);
+}
+END_TEST
+
 START_TEST(not_supported_yet)
 {
 	check_config_bad(
-	    "metrics = { };\n"
-	    "daemon = { admin_read_group = \"x\"; link_memory = 1; };\n"
+	    "metrics = { lanes = 1; };\n"
+	    "daemon = { link_memory = 1; };\n"
 	    "peers = ( { name = \"p\"; connect = \"h:1-9\"; mode = \"mux\";\n"
 	    "  lanes = 2; window_max = 1;\n"
 	    "  secret_file = \"$D/secret\"; } );\n"
@@ -131,8 +153,7 @@ START_TEST(not_supported_yet)
 	    "  mode = \"mux\"; proxy_protocol = \"v2\"; on_change = \"x\";\n"
 	    "  listen = \":1-2\"; }, { name = \"u\"; peer = \"p\";\n"
 	    "  type = \"socks5\"; listen = \":0\"; } );",
-	    "1: metrics is not supported yet\n"
-	    "2: daemon: admin_read_group is not supported yet\n"
+	    "1: metrics: lanes is not supported yet\n"
 	    "2: daemon: link_memory is not supported yet\n"
 	    "3: peer p: connect: \"h:1-9\": port ranges are not supported yet\n"
 	    "3: peer p: mode is not supported yet\n"
@@ -305,6 +326,7 @@ check_config_errors(void)
 	tcase_add_test(tc, peer_rules);
 	tcase_add_test(tc, tunnel_rules);
 	tcase_add_test(tc, listen_rules);
+	tcase_add_test(tc, metrics_rules);
 	tcase_add_test(tc, not_supported_yet);
 	tcase_add_test(tc, unknown_keys);
 	tcase_add_test(tc, wrong_shapes);

@@ -21,6 +21,8 @@ static const struct line base[] = {
 	{ CONFIG_SECTION_TOP, "", "gateway = {" },
 	{ CONFIG_SECTION_GATEWAY, "listen", "listen = \":7000\";" },
 	{ CONFIG_SECTION_GATEWAY, NULL, "};" },
+	{ CONFIG_SECTION_TOP, "", "metrics = {" },
+	{ CONFIG_SECTION_METRICS, NULL, "};" },
 	{ CONFIG_SECTION_TOP, "", "daemon = {" },
 	{ CONFIG_SECTION_DAEMON, NULL, "};" },
 	{ CONFIG_SECTION_TOP, "", "peers = ( {" },
@@ -66,6 +68,8 @@ static const struct row rows[] = {
 	  "/a/b", "true", "\"\"|\"a\"|\"./a\"", ABSOLUTE },
 	{ DAEMON, "admin_group", "-", "\"root\"", "root", "0",
 	  "\"no-such-group\"|\"\"", "no such group" },
+	{ DAEMON, "admin_read_group", "-", "\"root\"", "root", "[ \"root\" ]",
+	  "\"no-such-group\"|\"\"", "no such group" },
 	{ DAEMON, "database", "/var/lib/tunneld/sessions.db", "\"/x.db\"",
 	  "/x.db", "( )", "\"x.db\"", ABSOLUTE },
 	{ DAEMON, "retention_days", "90", "36500", "36500", "\"90\"",
@@ -87,6 +91,9 @@ static const struct row rows[] = {
 	  "0.0.0.0:7000 [::]:7000 unix:/a", "7000",
 	  "\"7000\"|\"localhost:7000\"|[ \"x.example:1\" ]|\":1-9\"",
 	  "listen" },
+	{ CONFIG_SECTION_METRICS, "listen", "-", "\"127.0.0.1:9469\"",
+	  "127.0.0.1:9469", "9469",
+	  "\"9469\"|\"localhost:9469\"|\"unix:/m\"|\":1-9\"", "listen" },
 	{ PEER, "name", NULL, "\"p\"", "p", "{ }", "\"\"", NOT_A_NAME },
 	{ PEER, "connect", "-", "\"[2001:db8::1]:7\"", "[2001:db8::1]:7",
 	  "[ \"h:1\" ]", "\"h:0\"|\":7\"|\"h\"|\"h:70000\"|\"unix:a\"",
@@ -217,6 +224,8 @@ show(const struct config_option *option)
 	    (char *)&check_config.config->daemon :
 	    option->section == CONFIG_SECTION_GATEWAY ?
 	    (char *)&check_config.config->gateway :
+	    option->section == CONFIG_SECTION_METRICS ?
+	    (char *)&check_config.config->metrics :
 	    option->section == TUNNEL ?
 	    (char *)&check_config.config->tunnels[0] :
 	    (char *)&check_config.config->peers[0];

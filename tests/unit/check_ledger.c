@@ -48,13 +48,14 @@ START_TEST(rows_come_back_as_they_went)
 	in.reason = REASON_KILLED_BY_PEER;
 	ledger_put_session(ledger, &in);
 	ledger_put_link(ledger, &link);
-	got = fixture_query(ledger, (struct ledger_query){ .id = in.id });
+	got = fixture_query(ledger, (struct history_query){ .id = in.id });
 	ck_assert_str_eq(got.error, "");
 	ck_assert_uint_eq(got.n, 1);
 	ck_assert_same_session(&got.sessions[0], &in);
 	answer_free(&got);
 
-	got = fixture_query(ledger, (struct ledger_query){ .links = true });
+	got = fixture_query(ledger,
+	    (struct history_query){ .what = HISTORY_LINKS });
 	ck_assert_uint_eq(got.n, 1);
 	ck_assert_int_eq(got.links[0].id, link.id);
 	ck_assert_str_eq(got.links[0].peer, link.peer);
@@ -401,6 +402,16 @@ put_days_ago(struct ledger *ledger, int64_t id, int days, bool link)
 		ledger_put_session(ledger, &session);
 }
 
+static void
+put_changes(struct ledger *ledger)
+{
+	struct ledger_change change = { .at_us = 1, .command = "kill" };
+
+	ledger_put_change(ledger, &change);
+	change.at_us = loop_wall_us();
+	ledger_put_change(ledger, &change);
+}
+
 START_TEST(old_rows_are_removed)
 {
 	struct ledger *ledger = fixture_open();
@@ -415,16 +426,18 @@ START_TEST(old_rows_are_removed)
 	/* Opened long ago, open still when the ledger ends: it stays. */
 	session.closed_us = 0;
 	ledger_put_session(ledger, &session);
+	put_changes(ledger);
 	ledger_free(ledger);
+	/* Ended before the oldest session was opened, and after that. */
 	fixture_sql("INSERT INTO runs VALUES (900, 'x', 'x', 1, 1, 1, 1, 'x'),"
-		    " (901, 'x', 'x', 1, 1, 1, 1, 'x');"
-		    " UPDATE sessions SET run = 901 WHERE id = 1201");
+		    " (901, 'x', 'x', 1, 1, 1, 6000000000, 'x')");
 
 	options.retention_days = 2;
 	ledger = fixture_open();
 	await_number("SELECT count(*) FROM sessions", 11);
 	await_number("SELECT count(*) FROM links", 1);
 	await_number("SELECT count(*) FROM runs", 3); /* 900 is gone */
+	ck_assert_int_eq(fixture_number("SELECT count(*) FROM changes"), 1);
 	ck_assert_int_eq(fixture_number("SELECT count(*) FROM sessions"
 					" WHERE id > 1200"),
 	    11);
@@ -434,6 +447,21 @@ START_TEST(old_rows_are_removed)
 	options.max_rows = 4;
 	ledger = fixture_open();
 	await_number("SELECT count(*) FROM sessions", 4);
+	ledger_free(ledger);
+}
+END_TEST
+
+START_TEST(changes_are_kept_in_bounds)
+{
+	struct ledger *ledger = fixture_open();
+
+	ledger_free(ledger);
+	fixture_sql("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1"
+		    " FROM n WHERE i < 100700) INSERT INTO changes (at, uid,"
+		    " who, command, detail) SELECT i, 0, '', '', '' FROM n");
+	ledger = fixture_open();
+	await_number("SELECT count(*) FROM changes", 100000);
+	ck_assert_int_eq(fixture_number("SELECT min(at) FROM changes"), 701);
 	ledger_free(ledger);
 }
 END_TEST
@@ -490,6 +518,7 @@ main(int argc, char **argv)
 	tcase_add_test(tcase, a_living_run_is_left_alone);
 	tcase_add_test(tcase, a_dying_run_is_closed_soon);
 	tcase_add_test(tcase, old_rows_are_removed);
+	tcase_add_test(tcase, changes_are_kept_in_bounds);
 	tcase_add_test(tcase, several_threads_put);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);

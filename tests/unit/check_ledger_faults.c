@@ -50,7 +50,7 @@ START_TEST(loss_is_counted)
 	ck_assert_uint_eq(status.lost, 5);
 	ck_assert_int_ge(ledger_take_id(ledger), INT64_C(1) << 52);
 
-	got = fixture_query(ledger, (struct ledger_query){ .id = 1 });
+	got = fixture_query(ledger, (struct history_query){ .id = 1 });
 	ck_assert_str_eq(got.error, "unable to open database file");
 	answer_free(&got);
 
@@ -151,7 +151,7 @@ START_TEST(damage_while_open_loses_nothing_queued)
 		id = ledger_take_id(ledger);
 	put_many(ledger, 1, 20000);
 	fixture_settle(ledger);
-	got = fixture_query(ledger, (struct ledger_query){ .id = 1 });
+	got = fixture_query(ledger, (struct history_query){ .id = 1 });
 	ck_assert_uint_eq(got.n, 1);
 	answer_free(&got);
 	fixture_sql("PRAGMA wal_checkpoint(TRUNCATE)");
@@ -163,7 +163,7 @@ START_TEST(damage_while_open_loses_nothing_queued)
 	ck_assert_int_eq(fixture_number("SELECT count(*) FROM sessions"),
 	    20000);
 	/* The reader found the new one too; ids go on. */
-	got = fixture_query(ledger, (struct ledger_query){ .id = 9 });
+	got = fixture_query(ledger, (struct history_query){ .id = 9 });
 	ck_assert_str_eq(got.error, "");
 	ck_assert_uint_eq(got.n, 1);
 	answer_free(&got);
@@ -186,7 +186,7 @@ START_TEST(a_removed_file_is_begun_anew)
 	put_many(ledger, 11, 15);
 	fixture_settle(ledger);
 	ck_assert_int_eq(fixture_number("SELECT count(*) FROM sessions"), 5);
-	got = fixture_query(ledger, (struct ledger_query){ 0 });
+	got = fixture_query(ledger, (struct history_query){ 0 });
 	ck_assert_uint_eq(got.n, 5);
 	answer_free(&got);
 	ledger_free(ledger);
@@ -358,7 +358,7 @@ START_TEST(a_full_disk_delays)
 	fill_disk(filler);
 	put_many(ledger, 2000, 4000);
 	fixture_await(ledger, "retrying", 3);
-	got = fixture_query(ledger, (struct ledger_query){ .id = 7 });
+	got = fixture_query(ledger, (struct history_query){ .id = 7 });
 	ck_assert_uint_eq(got.n, 1); /* reading goes on */
 	answer_free(&got);
 	ledger_free(ledger);
@@ -390,7 +390,7 @@ START_TEST(a_wrong_file_is_left_alone)
 	ck_assert_str_eq(status.state, "failed");
 	ck_assert_str_eq(status.error, cases[_i].error);
 	put_many(ledger, 1, 8);
-	got = fixture_query(ledger, (struct ledger_query){ 0 });
+	got = fixture_query(ledger, (struct history_query){ 0 });
 	ck_assert_str_ne(got.error, "");
 	answer_free(&got);
 	ledger_get_status(ledger, &status);

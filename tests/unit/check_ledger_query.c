@@ -38,7 +38,7 @@ put_for_queries(struct ledger *ledger)
 START_TEST(queries_filter)
 {
 	static const struct {
-		struct ledger_query query;
+		struct history_query query;
 		size_t n;
 	} cases[] = {
 		{ { 0 }, 50 },
@@ -65,13 +65,13 @@ START_TEST(queries_filter)
 		      .closed_only = true,
 		      .limit = 1000000 },
 		    5 },
-		{ { .links = true }, 50 },
-		{ { .links = true, .id = 4 }, 1 },
-		{ { .links = true, .peer = "other" }, 10 },
-		{ { .links = true, .reason = "silent" }, 49 },
-		{ { .links = true, .since_us = 10000000 }, 41 },
-		{ { .links = true, .until_us = 10000000 }, 9 },
-		{ { .links = true, .closed_only = true }, 49 },
+		{ { .what = HISTORY_LINKS }, 50 },
+		{ { .what = HISTORY_LINKS, .id = 4 }, 1 },
+		{ { .what = HISTORY_LINKS, .peer = "other" }, 10 },
+		{ { .what = HISTORY_LINKS, .reason = "silent" }, 49 },
+		{ { .what = HISTORY_LINKS, .since_us = 10000000 }, 41 },
+		{ { .what = HISTORY_LINKS, .until_us = 10000000 }, 9 },
+		{ { .what = HISTORY_LINKS, .closed_only = true }, 49 },
 	};
 	struct ledger *ledger = fixture_open();
 	struct answer got;
@@ -84,7 +84,7 @@ START_TEST(queries_filter)
 		if (got.n != cases[i].n)
 			ck_abort_msg("case %zu: %zu rows", i, got.n);
 		for (size_t j = 1; j < got.n; j++) /* newest first */
-			ck_assert(cases[i].query.links ?
+			ck_assert(cases[i].query.what == HISTORY_LINKS ?
 				got.links[j].id < got.links[j - 1].id :
 				got.sessions[j].id < got.sessions[j - 1].id);
 		answer_free(&got);
@@ -92,7 +92,7 @@ START_TEST(queries_filter)
 	memset(longest, 'x', sizeof longest - 1);
 	longest[sizeof longest - 1] = '\0';
 	got = fixture_query(ledger,
-	    (struct ledger_query){ .tunnel = longest, .source = longest });
+	    (struct history_query){ .tunnel = longest, .source = longest });
 	ck_assert_str_eq(got.error, "");
 	ck_assert_uint_eq(got.n, 0);
 	answer_free(&got);
@@ -111,16 +111,16 @@ START_TEST(queries_have_a_deadline)
 		ledger_put_session(ledger, &session);
 	}
 	fixture_settle(ledger);
-	got = fixture_query(ledger, (struct ledger_query){ .limit = 100000 });
+	got = fixture_query(ledger, (struct history_query){ .limit = 100000 });
 	ck_assert_str_eq(got.error, "");
 	ck_assert_uint_eq(got.n, 20000);
 	answer_free(&got);
-	got = fixture_query(ledger,
-	    (struct ledger_query){ .limit = 100000, .deadline = 0.004 });
+	got = fixture_query_within(ledger,
+	    (struct history_query){ .limit = 100000 }, 0.004);
 	if (got.n < 20000) /* a very quick machine may be done */
 		ck_assert_str_eq(got.error, "timed out");
 	answer_free(&got);
-	got = fixture_query(ledger, (struct ledger_query){ .deadline = 1e-9 });
+	got = fixture_query_within(ledger, (struct history_query){ 0 }, 1e-9);
 	ck_assert_str_eq(got.error, "timed out");
 	answer_free(&got);
 	ledger_free(ledger);
@@ -129,7 +129,7 @@ END_TEST
 
 START_TEST(queries_are_cancelled)
 {
-	static const struct ledger_query query = { .limit = 100 };
+	static const struct history_query query = { .limit = 100 };
 	struct ledger *ledger = fixture_open();
 	struct ledger_request *waiting, *done;
 	struct answer answer = { 0 }, other = { 0 };
@@ -137,15 +137,15 @@ START_TEST(queries_are_cancelled)
 	put_for_queries(ledger);
 	fixture_settle(ledger);
 	for (int i = 0; i < 200; i++) { /* waiting, running or done */
-		waiting = ledger_query(ledger, &query, answer_take, &answer);
+		waiting = ledger_query(ledger, &query, 0, answer_take, &answer);
 		ck_assert_ptr_nonnull(waiting);
 		if (i % 3 != 0)
 			fixture_sleep(0.0001 * (i % 7));
 		ledger_query_cancel(waiting);
 	}
-	done = ledger_query(ledger, &query, answer_take, &answer);
+	done = ledger_query(ledger, &query, 0, answer_take, &answer);
 	fixture_sleep(0.2); /* done, its callback on its way */
-	ck_assert_ptr_nonnull(ledger_query(ledger, &query, answer_take,
+	ck_assert_ptr_nonnull(ledger_query(ledger, &query, 0, answer_take,
 	    &other));
 	ledger_query_cancel(done);
 	fixture_run(&other, 5);
@@ -159,14 +159,15 @@ END_TEST
 
 START_TEST(queries_are_bounded)
 {
-	static const struct ledger_query query = { .limit = 1 };
+	static const struct history_query query = { .limit = 1 };
 	struct ledger *ledger = fixture_open();
 	struct answer answer = { 0 };
 
 	for (int i = 0; i < 64; i++)
-		ck_assert_ptr_nonnull(ledger_query(ledger, &query, answer_take,
-		    &answer));
-	ck_assert_ptr_null(ledger_query(ledger, &query, answer_take, &answer));
+		ck_assert_ptr_nonnull(ledger_query(ledger, &query, 0,
+		    answer_take, &answer));
+	ck_assert_ptr_null(ledger_query(ledger, &query, 0, answer_take,
+	    &answer));
 	if (_i == 1)
 		fixture_sleep(0.2); /* all done, none delivered */
 	ledger_free(ledger);

@@ -184,24 +184,34 @@ fixture_count_files(const char *pattern)
 	return n;
 }
 
+/* The rows of a query are gone after its callback: a copy. */
+static void *
+answer_copy(const void *rows, size_t n, size_t size)
+{
+	void *copy = calloc(n + 1, size);
+
+	if (rows != NULL)
+		memcpy(copy, rows, n * size);
+	return copy;
+}
+
 void
-answer_take(const struct ledger_rows *rows, void *arg)
+answer_take(const struct history_rows *rows, const char *error, void *arg)
 {
 	struct answer *answer = arg;
 
 	answer->calls++;
 	snprintf(answer->error, sizeof answer->error, "%s",
-	    rows->error != NULL ? rows->error : "");
-	answer->n = rows->n_sessions + rows->n_links;
-	answer->sessions = calloc(rows->n_sessions + 1,
-	    sizeof *answer->sessions);
-	answer->links = calloc(rows->n_links + 1, sizeof *answer->links);
-	if (rows->n_sessions > 0)
-		memcpy(answer->sessions, rows->sessions,
-		    rows->n_sessions * sizeof *rows->sessions);
-	if (rows->n_links > 0)
-		memcpy(answer->links, rows->links,
-		    rows->n_links * sizeof *rows->links);
+	    error != NULL ? error : "");
+	answer->n = rows->n;
+	answer->sessions = answer_copy(rows->sessions, rows->n,
+	    sizeof *rows->sessions);
+	answer->links = answer_copy(rows->links, rows->n, sizeof *rows->links);
+	answer->stats = answer_copy(rows->stats, rows->n, sizeof *rows->stats);
+	answer->uptimes = answer_copy(rows->uptimes, rows->n,
+	    sizeof *rows->uptimes);
+	answer->changes = answer_copy(rows->changes, rows->n,
+	    sizeof *rows->changes);
 	loop_stop(loop);
 }
 
@@ -210,6 +220,9 @@ answer_free(struct answer *answer)
 {
 	free(answer->sessions);
 	free(answer->links);
+	free(answer->stats);
+	free(answer->uptimes);
+	free(answer->changes);
 	memset(answer, 0, sizeof *answer);
 }
 
@@ -232,11 +245,18 @@ fixture_run(struct answer *answer, double seconds)
 }
 
 struct answer
-fixture_query(struct ledger *ledger, struct ledger_query query)
+fixture_query(struct ledger *ledger, struct history_query query)
+{
+	return fixture_query_within(ledger, query, 0);
+}
+
+struct answer
+fixture_query_within(struct ledger *ledger, struct history_query query,
+    double seconds)
 {
 	struct answer answer = { 0 };
 
-	ck_assert_ptr_nonnull(ledger_query(ledger, &query, answer_take,
+	ck_assert_ptr_nonnull(ledger_query(ledger, &query, seconds, answer_take,
 	    &answer));
 	ck_assert_int_eq(answer.calls, 0);
 	fixture_run(&answer, 20);

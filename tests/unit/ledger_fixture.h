@@ -47,12 +47,18 @@ struct answer {
 	size_t n;
 	struct ledger_session *sessions;
 	struct ledger_link *links;
+	struct history_stat *stats;
+	struct history_uptime *uptimes;
+	struct ledger_change *changes;
 };
-void answer_take(const struct ledger_rows *rows, void *answer);
+void answer_take(const struct history_rows *rows, const char *error,
+    void *answer);
 void answer_free(struct answer *answer);
 /* Runs the loop until the answer is there, or for so long. */
 void fixture_run(struct answer *answer, double seconds);
 /* All in one. */
-struct answer fixture_query(struct ledger *ledger, struct ledger_query query);
+struct answer fixture_query(struct ledger *ledger, struct history_query query);
+struct answer fixture_query_within(struct ledger *ledger,
+    struct history_query query, double seconds);
 
 #endif
