@@ -239,7 +239,7 @@ ledger_schema_open(struct ledger_file *file)
 		/* Removed rows need not be overwritten, where a distribution
 		 * builds SQLite to do that. */
 		"PRAGMA secure_delete = FAST",
-		"PRAGMA cache_size = -16384",  /* KiB: indexes are large */
+		"PRAGMA cache_size = -4096",   /* KiB: indexes are large */
 		"PRAGMA cell_size_check = ON", /* finds damage early */
 		/* A -wal that grew large beside a long query shrinks. */
 		"PRAGMA journal_size_limit = 16777216",

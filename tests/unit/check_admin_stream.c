@@ -224,6 +224,23 @@ START_TEST(test_end_full)
 }
 END_TEST
 
+/* Followers that are gone hold no place, even where their end comes in the
+ * same turn as those who take it. */
+START_TEST(test_places)
+{
+	struct world_client clients[ADMIN_CLIENTS_MAX];
+
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < ADMIN_CLIENTS_MAX; i++)
+			clients[i] = world_client_open();
+		for (int i = 0; i < ADMIN_CLIENTS_MAX; i++)
+			world_check_works(&clients[i]);
+		for (int i = 0; i < ADMIN_CLIENTS_MAX; i++)
+			world_client_close(&clients[i]);
+	}
+}
+END_TEST
+
 int
 main(void)
 {
@@ -244,6 +261,7 @@ main(void)
 	tcase_add_test(tc, test_fail);
 	tcase_add_test(tc, test_end);
 	tcase_add_test(tc, test_end_full);
+	tcase_add_test(tc, test_places);
 	suite_add_tcase(s, tc);
 	runner = srunner_create(s);
 	srunner_run_all(runner, CK_ENV);

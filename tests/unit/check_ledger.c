@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* The ledger at work: rows, ids, runs, retention. */
+/* The ledger at work: rows, ids, retention. */
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,157 +234,6 @@ START_TEST(ids_without_a_block)
 }
 END_TEST
 
-/*
- * Another daemon on our database, as a process of its own: has session `id`
- * and a link open, says so, and lives until it is killed.
- */
-static int
-be_daemon(const char *database, const char *id)
-{
-	struct ledger_session session = fixture_session(atoi(id));
-	struct ledger_link link = fixture_link(atoi(id));
-	struct ledger_options other = { .path = database,
-		.daemon = "other",
-		.version = "0.0" };
-	struct ledger *ledger = ledger_new(loop_new(), &other);
-	struct ledger_status status;
-
-	/* No ck_assert here: only a process of Check's may use it. */
-	session.closed_us = link.down_us = 0;
-	ledger_put_session(ledger, &session);
-	session.up_bytes = 123;
-	ledger_put_session(ledger, &session);
-	ledger_put_link(ledger, &link);
-	do {
-		fixture_sleep(0.01);
-		ledger_get_status(ledger, &status);
-	} while (status.queued > 0);
-	if (write(STDOUT_FILENO, "x", 1) != 1)
-		return 1;
-	for (;;)
-		pause();
-}
-
-static pid_t
-start_daemon(const char *id)
-{
-	int ready[2];
-	pid_t pid;
-	char byte;
-
-	ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
-	pid = fork();
-	ck_assert_int_ne(pid, -1);
-	if (pid == 0) {
-		dup2(ready[1], STDOUT_FILENO);
-		execl("/proc/self/exe", "daemon", path, id, (char *)NULL);
-		_exit(127);
-	}
-	close(ready[1]);
-	ck_assert_int_eq(read(ready[0], &byte, 1), 1);
-	close(ready[0]);
-	return pid;
-}
-
-static void
-kill_daemon(pid_t pid)
-{
-	ck_assert_int_eq(kill(pid, SIGKILL), 0);
-	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
-}
-
-/* Waits until sql gives the number. */
-static void
-await_number(const char *sql, int64_t number)
-{
-	double until = fixture_now() + 10;
-
-	while (fixture_number(sql) != number) {
-		if (fixture_now() > until)
-			ck_abort_msg("%s: %ld", sql, (long)fixture_number(sql));
-		fixture_sleep(0.05);
-	}
-}
-
-START_TEST(a_killed_run_is_closed)
-{
-	pid_t pid = start_daemon("1");
-	struct ledger *ledger;
-	int64_t id;
-
-	kill_daemon(pid);
-	ledger = fixture_open();
-	ck_assert_int_eq(
-	    fixture_number(
-		"SELECT close_reason = 'daemon_lost'"
-		" AND closed_at = runs.seen_at AND up_bytes = 123 FROM sessions,"
-		" runs WHERE sessions.id = 1 AND runs.id = run"),
-	    1);
-	ck_assert_int_eq(
-	    fixture_number(
-		"SELECT reason = 'daemon_lost'"
-		" AND down_at = seen_at FROM links, runs WHERE runs.id = run"),
-	    1);
-	ck_assert_int_eq(
-	    fixture_number("SELECT count(*) FROM runs"
-			   " WHERE how = 'lost' AND ended_at = seen_at"),
-	    1);
-	id = ledger_take_id(ledger);
-	ck_assert_int_gt(id, 1);
-	ck_assert_int_lt(id, 5000);
-	ledger_free(ledger);
-}
-END_TEST
-
-START_TEST(a_living_run_is_left_alone)
-{
-	pid_t pid = start_daemon("1");
-	struct ledger_session session;
-	struct ledger *ledger;
-	int64_t id, other;
-
-	for (int i = 0; i < 2; i++) {
-		ledger = fixture_open();
-		id = ledger_take_id(ledger);
-		ck_assert_int_gt(id, 1000); /* those below are the child's */
-		session = fixture_session(id);
-		ledger_put_session(ledger, &session);
-		fixture_settle(ledger);
-		ck_assert_int_eq(
-		    fixture_number("SELECT count(*) FROM sessions"
-				   " WHERE closed_at IS NULL AND id = 1"),
-		    1);
-		if (i == 0)
-			ledger_free(ledger);
-	}
-	kill_daemon(pid);
-	pid = start_daemon("3000"); /* and we live, while another starts */
-	other = fixture_number("SELECT count(*) FROM runs"
-			       " WHERE ended_at IS NULL");
-	ck_assert_int_eq(other, 2);
-	ck_assert_int_eq(
-	    fixture_number("SELECT count(*) FROM sessions"
-			   " WHERE id = 1 AND close_reason = 'daemon_lost'"),
-	    1);
-	kill_daemon(pid);
-	ledger_free(ledger);
-}
-END_TEST
-
-/* A start may come before the kernel has buried the one before. */
-START_TEST(a_dying_run_is_closed_soon)
-{
-	pid_t pid = start_daemon("1");
-	struct ledger *ledger = fixture_open();
-
-	kill_daemon(pid);
-	await_number("SELECT count(*) FROM sessions WHERE id = 1 AND"
-		     " close_reason = 'daemon_lost'",
-	    1);
-	ledger_free(ledger);
-}
-END_TEST
-
 static void
 put_days_ago(struct ledger *ledger, int64_t id, int days, bool link)
 {
@@ -434,9 +281,9 @@ START_TEST(old_rows_are_removed)
 
 	options.retention_days = 2;
 	ledger = fixture_open();
-	await_number("SELECT count(*) FROM sessions", 11);
-	await_number("SELECT count(*) FROM links", 1);
-	await_number("SELECT count(*) FROM runs", 3); /* 900 is gone */
+	fixture_await_number("SELECT count(*) FROM sessions", 11);
+	fixture_await_number("SELECT count(*) FROM links", 1);
+	fixture_await_number("SELECT count(*) FROM runs", 3); /* 900 is gone */
 	ck_assert_int_eq(fixture_number("SELECT count(*) FROM changes"), 1);
 	ck_assert_int_eq(fixture_number("SELECT count(*) FROM sessions"
 					" WHERE id > 1200"),
@@ -446,7 +293,7 @@ START_TEST(old_rows_are_removed)
 	options.retention_days = 0;
 	options.max_rows = 4;
 	ledger = fixture_open();
-	await_number("SELECT count(*) FROM sessions", 4);
+	fixture_await_number("SELECT count(*) FROM sessions", 4);
 	ledger_free(ledger);
 }
 END_TEST
@@ -460,7 +307,7 @@ START_TEST(changes_are_kept_in_bounds)
 		    " FROM n WHERE i < 100700) INSERT INTO changes (at, uid,"
 		    " who, command, detail) SELECT i, 0, '', '', '' FROM n");
 	ledger = fixture_open();
-	await_number("SELECT count(*) FROM changes", 100000);
+	fixture_await_number("SELECT count(*) FROM changes", 100000);
 	ck_assert_int_eq(fixture_number("SELECT min(at) FROM changes"), 701);
 	ledger_free(ledger);
 }
@@ -495,15 +342,13 @@ START_TEST(several_threads_put)
 END_TEST
 
 int
-main(int argc, char **argv)
+main(void)
 {
 	Suite *suite = suite_create("ledger");
 	TCase *tcase = tcase_create("work");
 	SRunner *runner;
 	int failed;
 
-	if (argc == 3)
-		return be_daemon(argv[1], argv[2]);
 	tcase_add_checked_fixture(tcase, fixture_setup, fixture_teardown);
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, rows_come_back_as_they_went);
@@ -514,9 +359,6 @@ main(int argc, char **argv)
 	tcase_add_test(tcase, free_writes_what_is_queued);
 	tcase_add_test(tcase, ids_stay_short_and_unique);
 	tcase_add_test(tcase, ids_without_a_block);
-	tcase_add_test(tcase, a_killed_run_is_closed);
-	tcase_add_test(tcase, a_living_run_is_left_alone);
-	tcase_add_test(tcase, a_dying_run_is_closed_soon);
 	tcase_add_test(tcase, old_rows_are_removed);
 	tcase_add_test(tcase, changes_are_kept_in_bounds);
 	tcase_add_test(tcase, several_threads_put);

@@ -263,3 +263,15 @@ fixture_query_within(struct ledger *ledger, struct history_query query,
 	ck_assert_int_eq(answer.calls, 1);
 	return answer;
 }
+
+void
+fixture_await_number(const char *sql, int64_t number)
+{
+	double until = fixture_now() + 10;
+
+	while (fixture_number(sql) != number) {
+		if (fixture_now() > until)
+			ck_abort_msg("%s: %ld", sql, (long)fixture_number(sql));
+		fixture_sleep(0.05);
+	}
+}

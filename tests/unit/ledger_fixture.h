@@ -36,6 +36,8 @@ struct ledger_link fixture_link(int64_t id);
 /* First column of the first row as a number (-1: none), by a connection of
  * its own. */
 int64_t fixture_number(const char *sql);
+/* Waits until sql gives the number. */
+void fixture_await_number(const char *sql, int64_t number);
 void fixture_sql(const char *sql); /* any statements */
 void fixture_text(const char *sql, char *out, size_t size);
 int fixture_count_files(const char *pattern); /* glob in dir */
