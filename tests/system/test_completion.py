@@ -6,6 +6,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import time
 
 import pytest
@@ -44,12 +45,12 @@ def duo(pair, echo):
                                "connect": echo.address}])
 
 
-def complete(*words, socket=None):
+def complete(*words, daemon=None):
     """The completions of the last word of a line."""
     env = clean_env(PATH=os.path.dirname(TUNNELCTL) + ":" +
                     os.environ["PATH"])
-    if socket:
-        env["TUNNELD_SOCKET"] = socket
+    if daemon:
+        env["TUNNELD_SOCKET"] = daemon
     done = run("bash", "--norc", "-c", DRIVE, "bash", SCRIPT, "tunnelctl",
                *words, env=env, check=False)
     assert done.returncode == 0 and not done.stderr, done
@@ -86,11 +87,11 @@ def test_live_names(duo):
     both = [(s, None), ([], duo.edge.admin_path),
             (["--socket", duo.edge.admin_path], None),
             (["--socket=" + duo.edge.admin_path], None)]
-    for before, socket in both:
-        found = complete(*before, "kill", "-t", "", socket=socket)
+    for before, path in both:
+        found = complete(*before, "kill", "-t", "", daemon=path)
         assert found >= {"own", "home/web", "home/mail", "home/db"} or \
             found >= {"own", "web", "mail", "db"}, (before, found)
-        assert complete(*before, "kill", "--peer", "", socket=socket) == \
+        assert complete(*before, "kill", "--peer", "", daemon=path) == \
             {"home"}
     assert complete(*s, "kill", "-t", "o") == {"own"}
     assert complete(*s, "kill", "-t", "home/w") == {"home/web"}
@@ -120,6 +121,17 @@ def test_no_daemon_and_no_right():
     for words in (["kill", "-t", ""], ["kill", ""], ["ping", ""]):
         complete("-s", "/nonexistent/socket", *words)
     assert time.monotonic() - began < 10 * FACTOR
+
+
+def test_daemon_that_says_nothing(tmp_path):
+    """A shell is not held up by a daemon that hangs."""
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        sock.listen()
+        began = time.monotonic()
+        assert complete("-s", path, "kill", "-t", "") == set()
+        assert time.monotonic() - began < 8 * FACTOR
 
 
 def test_script_is_that_of_the_command():

@@ -3,13 +3,14 @@
 
 import re
 import signal
+import time
 
 import pytest
 
 from adminsocket import AdminError
-from harness import (TUNNELD, forward, free_port, holds_secret, reverse, run,
-                     wait_until)
-from services import Service, ask, connect, round_trip
+from harness import (FACTOR, TUNNELD, forward, free_port, holds_secret,
+                     reverse, run, wait_until)
+from services import Pump, Service, ask, connect, round_trip
 from tool import tool
 
 
@@ -81,7 +82,9 @@ def test_link_that_is_down(pair, echo):
     p.home.kill()
     p.edge.wait_not_up()
     for tunnel in ("web", "db"):
+        began = time.monotonic()    # nobody is held
         answer = tool(p.edge, "--json", "test", tunnel, status=1).json
+        assert time.monotonic() - began < 5 * FACTOR
         assert not answer["ok"]
         assert steps_of(answer)[0] == ("link", False)
         assert answer["steps"][0]["detail"]
@@ -171,6 +174,16 @@ def test_ping(pair, security):
     for words in ([], ["-c", "0", "home"], ["-c", "x", "home"],
                   ["-i", "x", "home"]):
         assert tool(p.edge, "ping", *words, status=2).err
+
+
+def test_many_pings(pair):
+    """Thirty at a time, each with its own answer."""
+    p = pair("tls")
+    pumps = [Pump(lambda: [p.edge.admin("ping", peer="home")["rtt_ms"]
+                           for _ in range(10)]) for _ in range(30)]
+    for pump in pumps:
+        assert all(0 < ms < 5000 for ms in pump.result())
+    assert p.edge.is_up() and p.home.peer()["reconnects"] == 0
 
 
 def test_ping_of_a_frozen_peer(pair):

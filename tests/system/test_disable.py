@@ -431,3 +431,6 @@ def test_ambiguous_names(names):
            if t["disabled"]}
     assert off == {"home/shed", "shed/ssh"}
     assert names.ctl("disable", "own")["name"] == "own"
+    for command in ("test", "kill -t", "sessions -t"):
+        said = tool(names, *command.split(), "ssh", status=1)
+        assert "home/ssh" in said.err and "shed/ssh" in said.err

@@ -14,6 +14,7 @@ import pytest
 
 import harness
 from adminsocket import Admin, AdminError
+from crowd import Swarm
 from harness import FACTOR, forward, reverse, wait_until
 from services import (Listener, Pump, ask, connect, expect_reset, refused_user,
                       round_trip)
@@ -113,6 +114,37 @@ def test_users_of_a_dual_stack_listener(daemon, echo):
     d.closed(2)
     row, = d.ctl("history", "-S", "127.0.0.6")
     assert row["close_reason"] == "killed"
+
+
+def test_only_friends_learn_that_they_are_off(pair_of, echo):
+    """A dialler with a wrong secret hears what he always hears."""
+    p = pair_of("tls", [reverse("web", echo.address)])
+    p.edge.start()
+    p.edge.ctl("disable", "home")
+    p.point_home(p.edge.gateway())
+    p.home.write_secret("edge", harness.new_secret())
+    p.home.start()
+    error = wait_until(lambda: p.home.peer()["last_error"], 10, "a refusal")
+    assert "disabled" not in error and "refused" in error
+
+
+def test_killer_who_goes_away(pair, echo):
+    """He orders the end of two thousand and does not wait: what was done is
+    recorded, and nothing is done by halves for ever."""
+    p = pair("plain", [reverse("web", echo.address)])
+    swarm = Swarm(p.entry("web"), 2000)
+    swarm.exchange(10)
+    p.edge.wait_sessions(2000)
+    client = Admin(p.edge.admin_path)
+    client.send_line('{"id": 1, "cmd": "kill", "args": {"tunnel": "web"}}\n')
+    client.close()
+    row = wait_until(lambda: p.edge.admin("changes"), 10, "the record")[0]
+    left = len(p.edge.sessions())
+    killed = len(p.edge.closed(2000 - left, reason="killed"))
+    assert killed + left == 2000 and killed
+    assert str(killed) in row["detail"]
+    swarm.close()
+    p.edge.wait_sessions(0)
 
 
 # --- many at a time -------------------------------------------------------
@@ -311,6 +343,16 @@ def test_followers_that_come_and_go(pair, echo):
     wait_until(lambda: p.edge.fds() <= fds + 2, 10, "descriptors to go")
 
 
+def test_interrupted_before_the_first_event(pair, closing):
+    """^C in a silence: status 0."""
+    p = pair("plain")
+    fds = p.edge.fds()
+    follower = closing(Running(p.edge, "events", "--kind", "change"))
+    wait_until(lambda: p.edge.fds() > fds, 10, "it to follow")
+    p.edge.version()
+    assert follower.interrupt() == 0 and not follower.lines()
+
+
 def test_events_into_a_closed_pipe(pair, echo, closing):
     """tunnelctl events | head -1"""
     p = pair("plain", [reverse("web", echo.address)])
@@ -352,7 +394,8 @@ def test_odd_questions(pair, echo):
     for cmd in ("history", "links", "stats", "uptime", "changes"):
         for args in ({"since": 1e300}, {"since": -1e300}, {"until": 1e18},
                      {"since": 2e9, "until": 1}, {"until": 0.0},
-                     {"since": 0}, {"limit": 2 ** 62}, {"min_bytes": 2 ** 62}, {"by": "moon"}, {"per": ""},
+                     {"since": 0}, {"limit": 2 ** 62},
+                     {"min_bytes": 2 ** 62}, {"by": "moon"}, {"per": ""},
                      {"since": None, "tunnel": None}, {"tunnel": "x" * 5000},
                      {"source": "\u0001"}, {"reason": "é" * 300},
                      {"per": "hour", "since": 1}, {"tunnel": "/"},
