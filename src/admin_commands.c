@@ -9,6 +9,7 @@
 #include "admin_list.h"
 #include "admin_rows.h"
 #include "descriptor.h"
+#include "history_json.h"
 #include "log.h"
 
 /* --- looking --------------------------------------------------------------- */
@@ -84,12 +85,12 @@ admin_row_daemon(const struct admin_context *context, const json_t *all_tunnels)
 	double uptime = (double)(loop_wall_us() - context->started_us) / 1e6;
 
 	/* clang-format off */
-	return json_pack("{s:s, s:s, s:i, s:f, s:o, s:o, s:s, s:i, s:I, s:i, "
+	return json_pack("{s:s, s:s, s:i, s:o, s:o, s:o, s:s, s:i, s:I, s:i, "
 	    "s:f, s:f, s:{s:I, s:o}}",
 	    "name", context->config->daemon.name,
 	    "version", context->version,
 	    "pid", (int)getpid(),
-	    "uptime", uptime,
+	    "uptime", history_json_real(uptime),
 	    "started_at", admin_row_time(context->started_us),
 	    "config", admin_row_text(context->config->path),
 	    "log_level", log_level_name(log_get_level()),

@@ -8,7 +8,10 @@
  *   disconnect {peer}
  *   disable {name | tunnel | peer, kill?}
  *   enable {name | tunnel | peer}
- *   history {limit?, tunnel?, peer?}
+ *   history, links, stats, uptime, changes {FILTERS: history_json.h}
+ *   events {tunnel?, peer?, kinds?}
+ *   test {tunnel}                ping {peer}
+ *   log-level {level}            config
  *
  * SELECTORS: ids?, tunnel?, peer?, source?, older?, idle?; a session must fit
  * all that are given, and kill wants one at least.

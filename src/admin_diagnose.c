@@ -35,9 +35,9 @@ static json_t *
 test_step(const struct probe_step *step)
 {
 	return json_pack("{s:s, s:b, s:o, s:o, s:o}", "step", step->name, "ok",
-	    step->ok, "ms", step->ms < 0 ? json_null() : json_real(step->ms),
-	    "detail", history_json_text(step->detail), "by",
-	    history_json_text(step->by));
+	    step->ok, "ms",
+	    step->ms < 0 ? json_null() : history_json_real(step->ms), "detail",
+	    history_json_text(step->detail), "by", history_json_text(step->by));
 }
 
 static void
@@ -158,8 +158,9 @@ ping_answered(double ms, void *arg)
 	}
 	peer_get_status(peer, &status);
 	admin_answer(request,
-	    json_pack("{s:s, s:o, s:f}", "peer", peer_name(peer), "address",
-		history_json_text(status.address), "rtt_ms", ms));
+	    json_pack("{s:s, s:o, s:o}", "peer", peer_name(peer), "address",
+		history_json_text(status.address), "rtt_ms",
+		history_json_real(ms)));
 }
 
 void
@@ -238,7 +239,11 @@ void
 admin_config(struct admin_request *request, json_t *args, void *arg)
 {
 	struct admin_context *context = arg;
+	json_t *config = config_json(context->config);
 
 	(void)args;
-	admin_answer(request, config_json(context->config));
+	/* What is in effect: log-level may have said otherwise since. */
+	json_object_set_new(json_object_get(config, "daemon"), "log_level",
+	    json_string(log_level_name(log_get_level())));
+	admin_answer(request, config);
 }

@@ -63,7 +63,7 @@ admin_row_peer(const struct peer *peer, const struct tunnels *tunnels)
 	    "address", admin_row_text(status.address),
 	    "connect", admin_row_text(connect),
 	    "rtt_ms", status.rtt_ms < 0 ? json_null() :
-		json_real(status.rtt_ms),
+		history_json_real(status.rtt_ms),
 	    "last_error", admin_row_text(status.error),
 	    "last_error_at", admin_row_time(status.error_us),
 	    "last_refusal", admin_row_text(status.refusal),
@@ -139,9 +139,11 @@ admin_row_session(const struct session *session)
 	    json_object_set_new(json, "state",
 		json_string(session_state_name(session))) != 0 ||
 	    json_object_set_new(json, "idle",
-		json_real(session_idle(session))) != 0 ||
-	    json_object_set_new(json, "up_rate", json_real(up_rate)) != 0 ||
-	    json_object_set_new(json, "down_rate", json_real(down_rate)) != 0) {
+		history_json_real(session_idle(session))) != 0 ||
+	    json_object_set_new(json, "up_rate", history_json_real(up_rate)) !=
+		0 ||
+	    json_object_set_new(json, "down_rate",
+		history_json_real(down_rate)) != 0) {
 		json_decref(json);
 		return NULL;
 	}

@@ -44,11 +44,17 @@ history_json_time(int64_t us)
 	return json_string(text);
 }
 
+json_t *
+history_json_real(double value)
+{
+	return json_real(round(value * 1e6) / 1e6);
+}
+
 /* null for what is negative, which stands for "none". */
 static json_t *
 json_seconds(double seconds)
 {
-	return seconds >= 0 && isfinite(seconds) ? json_real(seconds) :
+	return seconds >= 0 && isfinite(seconds) ? history_json_real(seconds) :
 						   json_null();
 }
 
@@ -102,7 +108,7 @@ json_between(int64_t from_us, int64_t to_us)
 {
 	int64_t us = (to_us != 0 ? to_us : now_us()) - from_us;
 
-	return json_real(us > 0 ? (double)us / 1e6 : 0);
+	return history_json_real(us > 0 ? (double)us / 1e6 : 0);
 }
 
 json_t *

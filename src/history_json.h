@@ -20,6 +20,8 @@
 
 /* A string that may hold bytes which are no UTF-8; null for "" and NULL. */
 json_t *history_json_text(const char *text);
+/* Rounded to a millionth: what is measured has no more to say. */
+json_t *history_json_real(double value);
 /* Microseconds since the epoch; 0 gives null. */
 json_t *history_json_time(int64_t us);
 
