@@ -219,8 +219,10 @@ def test_plain_impostor(pair_of, closing, answer):
     """Nobody without the secret gets a PROOF out of a dialler, let alone a
     link."""
     def behave(sock):
-        kind, _ = forge.read_frame(sock)
-        assert kind == forge.HELLO
+        heard = forge.read_frame(sock)
+        if heard is None:       # the dialler was stopped just then
+            return b""
+        assert heard[0] == forge.HELLO
         sock.sendall({"challenge": forge.challenge("edge"),
                       "welcome": forge.welcome("edge"),
                       "junk": os.urandom(2000),

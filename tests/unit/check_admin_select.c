@@ -193,6 +193,7 @@ static const struct {
 START_TEST(test_select)
 {
 	char got[100] = "", lost[100] = "";
+	json_t *args = json_loads(selects[_i].args, 0, NULL);
 	json_t *missing = json_array(), *value;
 	int64_t *ids;
 	size_t i, n;
@@ -200,8 +201,7 @@ START_TEST(test_select)
 	world_check_json(order("select", selects[_i].args),
 	    "{\"data\":true,\"id\":null,\"ok\":true}");
 	/* ids belong to the request, which is gone. */
-	found.ids = json_object_get(json_loads(selects[_i].args, 0, NULL),
-	    "ids");
+	found.ids = json_object_get(args, "ids");
 	if (json_is_null(found.ids))
 		found.ids = NULL;
 	ids = admin_select(&context, &found, missing, &n);
@@ -219,6 +219,7 @@ START_TEST(test_select)
 		strstr(selects[_i].args, "null") == NULL);
 	free(ids);
 	json_decref(missing);
+	json_decref(args);
 }
 END_TEST
 
@@ -313,6 +314,7 @@ START_TEST(test_words)
 	struct admin_selectors what = { 0 };
 	const char *why;
 	char buf[160];
+	json_t *ids;
 
 	ck_assert_str_eq(admin_select_describe(&what, buf, sizeof buf), "");
 	what.by_source = true;
@@ -322,11 +324,12 @@ START_TEST(test_words)
 	    "source 192.0.2.0/24, older than 3600 s");
 	what.unix_source = true;
 	what.idle = 1.5;
-	what.ids = json_loads("[1,2,3,4,5,6,7,8,9,10]", 0, NULL);
+	what.ids = ids = json_loads("[1,2,3,4,5,6,7,8,9,10]", 0, NULL);
 	ck_assert_str_eq(admin_select_describe(&what, buf, sizeof buf),
 	    "ids 1 2 3 4 5 6 7 8 and 2 more, source unix:, "
 	    "older than 3600 s, idle for 1.5 s");
 	ck_assert_uint_lt(strlen(admin_select_describe(&what, buf, 20)), 20);
+	json_decref(ids);
 }
 END_TEST
 
