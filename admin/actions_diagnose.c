@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "actions.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -151,7 +152,9 @@ show_summary(const struct pings *pings, const char *peer)
 	json_t *numbers[3], *object;
 
 	numbers[0] = n > 0 ? json_real(pings->least) : json_null();
-	numbers[1] = n > 0 ? json_real(pings->sum / (double)n) : json_null();
+	numbers[1] = n > 0 ?
+	    json_real(round(pings->sum / (double)n * 1e6) / 1e6) :
+	    json_null();
 	numbers[2] = n > 0 ? json_real(pings->most) : json_null();
 	object = json_pack("{s:s, s:I, s:I, s:O, s:O, s:O, s:O}", "peer", peer,
 	    "sent", pings->sent, "received", (json_int_t)n, "min_ms",

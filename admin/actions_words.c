@@ -106,24 +106,27 @@ is_alone(const json_t *rows, const char *name)
 	return n == 1;
 }
 
-/* NAME unless it is ambiguous, and PEER/NAME. */
+/* NAME unless it is ambiguous, and PEER/NAME; /NAME of a local tunnel. */
 static void
 offer_tunnels(const struct wanted *wanted)
 {
 	json_t *rows = fetch(wanted->context, "tunnels");
 	const char *name, *peer;
 	char full[160];
+	bool alone;
 
 	for (size_t i = 0; i < json_array_size(rows); i++) {
 		name = text_of(rows, i, "name");
 		peer = text_of(rows, i, "peer");
 		if (name == NULL || !is_of_use(wanted, json_array_get(rows, i)))
 			continue;
-		if (peer == NULL || is_alone(rows, name))
+		alone = is_alone(rows, name);
+		if (alone)
 			offer(wanted, name);
-		if (peer == NULL)
+		if (peer == NULL && alone)
 			continue;
-		snprintf(full, sizeof full, "%s/%s", peer, name);
+		snprintf(full, sizeof full, "%s/%s", peer != NULL ? peer : "",
+		    name);
 		offer(wanted, full);
 	}
 	json_decref(rows);

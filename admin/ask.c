@@ -122,6 +122,10 @@ ask_request(struct context *context, const struct client_request *request)
 	if (status == CLIENT_OK || status == CLIENT_STOPPED)
 		return EXIT_DONE;
 	commands_error(context, "%s", error);
+	if (status == CLIENT_LOST &&
+	    (context->command->options & OPTION_DATABASE) != 0)
+		fprintf(stderr,
+		    "With --database FILE it reads the ledger's file itself.\n");
 	return status == CLIENT_REFUSED ? EXIT_REFUSED : EXIT_UNREACHABLE;
 }
 

@@ -87,7 +87,9 @@ const struct command commands_table[] = {
 	    "links [-n N] [-p PEER] [-r REASON] " SPAN " [--database FILE]\n"
 	    "changes [-n N] " SPAN " [--database FILE]",
 	    "closed sessions, lives of links, changes",
-	    "Newest first. From the ledger, which remembers peers and tunnels "
+	    "Newest first, 100 unless -n is given. It is when a session was "
+	    "opened that counts, for --since and --until, too.\n"
+	    "From the ledger, which remembers peers and tunnels "
 	    "that are configured no more: a name that it does not know is no "
 	    "error, the list is empty.\n" WHENS
 	    "\nSIZE is 4096, 10K, 1M or 2.5G.",
@@ -101,7 +103,8 @@ const struct command commands_table[] = {
 	    "how much each was used, and for how long",
 	    "WHAT is tunnel, peer, source or link; without it: the tunnels, "
 	    "then how long each link was up. SPAN is hour or day. Of the last "
-	    "24 hours unless --since is given.\n" WHENS,
+	    "24 hours unless --since is given. All of them unless -n is given, "
+	    "but of sources 100.\n" WHENS,
 	    OPTION_TABLE | OPTION_LIMIT | OPTION_TUNNEL | OPTION_PEER |
 		OPTION_SOURCE | OPTION_SINCE | OPTION_UNTIL | OPTION_BY |
 		OPTION_PER | OPTION_DATABASE,

@@ -43,6 +43,25 @@ format_value(const json_t *value, char *buf, size_t size)
 }
 
 char *
+format_who(const json_t *value, char *buf, size_t size)
+{
+	char *uid;
+
+	format_value(value, buf, size);
+	uid = strstr(buf, " (uid ");
+	if (uid == NULL || uid == buf)
+		return buf;
+	if (uid == buf + 1 && buf[0] == '?') {
+		/* There is no login name: "? (uid 1001)". */
+		uid[strcspn(uid, ")")] = '\0';
+		memmove(buf, uid + 2, strlen(uid + 2) + 1);
+	} else {
+		*uid = '\0';
+	}
+	return buf;
+}
+
+char *
 format_bytes(const json_t *value, char *buf, size_t size)
 {
 	static const char units[] = "BKMGTPE";
@@ -199,7 +218,9 @@ format_seconds_between(const json_t *from, const json_t *to)
 	double a = read_time(from),
 	       b = to != NULL ? read_time(to) : read_clock();
 
-	return isnan(a) || isnan(b) ? json_null() : json_real(b - a);
+	/* The times are exact to the millisecond, and so is what is between. */
+	return isnan(a) || isnan(b) ? json_null() :
+				      json_real(round((b - a) * 1e3) / 1e3);
 }
 
 char *

@@ -5,7 +5,7 @@
  * printable ASCII (log_escape).
  *
  * All return buf and take its size, at least FORMAT_SIZE but for
- * format_value, which cuts.
+ * format_value and format_who, which cut.
  */
 #ifndef TUNNELCTL_FORMAT_H
 #define TUNNELCTL_FORMAT_H
@@ -17,6 +17,9 @@
 #define FORMAT_SIZE 32
 
 char *format_value(const json_t *value, char *buf, size_t size);
+
+/* Who did it: "root" of "root (uid 0)", "uid 1001" of who has no name. */
+char *format_who(const json_t *value, char *buf, size_t size);
 
 /* 999, 1.2K, 34M: powers of 1,024. */
 char *format_bytes(const json_t *value, char *buf, size_t size);

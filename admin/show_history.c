@@ -77,13 +77,8 @@ static void
 text_by(const struct output_settings *settings, const json_t *row, char *buf,
     size_t size)
 {
-	char *uid;
-
 	(void)settings;
-	format_value(json_object_get(row, "by"), buf, size);
-	uid = strstr(buf, " (uid ");
-	if (uid != NULL && uid != buf)
-		*uid = '\0';
+	format_who(json_object_get(row, "by"), buf, size);
 }
 
 static const struct output_column change_columns[] = {
@@ -153,6 +148,19 @@ text_day(const struct output_settings *settings, const json_t *row, char *buf,
 		buf[10] = '\0';
 }
 
+/* All in the same way: most are of another day, and some of another year. */
+static void
+text_hour(const struct output_settings *settings, const json_t *row, char *buf,
+    size_t size)
+{
+	const json_t *from = json_object_get(row, "from");
+
+	if (settings->utc)
+		format_value(from, buf, size);
+	else if (strlen(format_time_whole(from, buf, size)) > 16)
+		buf[16] = '\0';
+}
+
 /* The column that is the first where there are spans of time. */
 static struct output_column
 span_column(enum history_per per)
@@ -160,7 +168,7 @@ span_column(enum history_per per)
 	switch (per) {
 	case HISTORY_PER_HOUR:
 		return (struct output_column){ "HOUR FROM", "from", OUTPUT_TIME,
-			NULL, NULL };
+			text_hour, NULL };
 	case HISTORY_PER_DAY:
 		return (struct output_column){ "DAY (UTC)", "from", OUTPUT_TIME,
 			text_day, NULL };

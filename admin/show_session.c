@@ -23,19 +23,17 @@ text_tunnel_label(const struct output_settings *settings, const json_t *row,
 		snprintf(buf, size, "%s", name);
 }
 
-/* Without the number of the user. */
+/* Without the number of the user, if there is a name. */
 static void
 text_by(const struct output_settings *settings, const json_t *row, char *buf,
     size_t size)
 {
-	char *uid;
+	const json_t *by = json_object_get(row, "closed_by");
 
-	format_value(json_object_get(row, "closed_by"), buf, size);
 	if (settings->columns != NULL)
-		return;
-	uid = strstr(buf, " (uid ");
-	if (uid != NULL && uid != buf)
-		*uid = '\0';
+		format_value(by, buf, size);
+	else
+		format_who(by, buf, size);
 }
 
 /* Seconds since it was opened. */
@@ -86,9 +84,9 @@ static const struct output_column history_columns[] = {
 	{ "TUNNEL", "tunnel", OUTPUT_SHRINK, text_tunnel_label, NULL },
 	{ "PEER", "peer", .flags = OUTPUT_SHRINK | OUTPUT_EXTRA },
 	{ "SOURCE", "source", .flags = OUTPUT_ADDRESS },
-	{ "OPENED", "opened_at", .flags = OUTPUT_TIME | OUTPUT_EXTRA },
+	{ "OPENED", "opened_at", .flags = OUTPUT_TIME },
 	{ "AGE", "age", OUTPUT_DURATION | OUTPUT_EXTRA, NULL, value_age },
-	{ "CLOSED", "closed_at", .flags = OUTPUT_TIME },
+	{ "CLOSED", "closed_at", .flags = OUTPUT_TIME | OUTPUT_EXTRA },
 	{ "LASTED", "duration", OUTPUT_DURATION | OUTPUT_DROP(2), NULL,
 	    value_duration },
 	{ "UP", "up_bytes", .flags = OUTPUT_BYTES | OUTPUT_DROP(4) },

@@ -41,13 +41,18 @@ status_head(struct output *out, const json_t *status)
 		sizeof state));
 }
 
+/* No head of a column says here what the number is. */
 static void
 rate_text(const struct output *out, const json_t *rate, char *buf, size_t size)
 {
-	if (output_get_settings(out)->bytes)
-		format_whole(rate, buf, size);
-	else
+	size_t len;
+
+	if (!output_get_settings(out)->bytes || !json_is_number(rate)) {
 		format_rate(rate, buf, size);
+		return;
+	}
+	len = strlen(format_whole(rate, buf, size));
+	snprintf(buf + len, size - len, "/s");
 }
 
 static void

@@ -93,7 +93,7 @@ watch_orders_answer(struct watch *watch, bool yes)
 {
 	size_t place = watch->n_orders % WATCH_FEED_QUEUE;
 	struct watch_order *order = &watch->order;
-	char what[WATCH_TEXT_SIZE];
+	char what[WATCH_TEXT_SIZE], name[sizeof order->label + 1];
 	json_t *args;
 
 	watch->mode = WATCH_LOOKING;
@@ -102,10 +102,13 @@ watch_orders_answer(struct watch *watch, bool yes)
 		watch_say(watch, WATCH_PLAIN, "%s: not done", what);
 		return;
 	}
+	/* A name without a peer is that of a local tunnel, and of no other. */
+	snprintf(name, sizeof name, "%s%s",
+	    strchr(order->label, '/') == NULL ? "/" : "", order->label);
 	if (order->deed == WATCH_KILL_SESSION)
 		args = json_pack("{s:[I]}", "ids", order->id);
 	else
-		args = json_pack("{s:s}", "tunnel", order->label);
+		args = json_pack("{s:s}", "tunnel", name);
 	/* Without args it would be another request. */
 	if (args == NULL ||
 	    watch_feed_ask(watch->feed, WATCH_TAG_ORDERS + (int)place,

@@ -23,8 +23,6 @@
 #define ADMIN_ACCEPTS 16
 #define ADMIN_PAUSE 1.0	 /* seconds, when out of descriptors */
 #define ADMIN_STALL 30.0 /* seconds */
-/* Strangers that are named in the log, in a minute. */
-#define ADMIN_STRANGERS 10
 
 struct admin {
 	struct loop *loop;
@@ -38,8 +36,6 @@ struct admin {
 	struct loop_watch *watch;
 	struct loop_timer *pause;
 	bool paused; /* said so in the log */
-	double strangers_since;
-	unsigned strangers; /* since then */
 	struct admin_clients clients;
 };
 
@@ -187,21 +183,13 @@ refuse(int fd, const char *code, const char *message)
 	close(fd);
 }
 
-/* It may nothing. Where everybody may connect, the log must not fill. */
+/* It may nothing. */
 static void
 refuse_stranger(struct admin *admin, int fd, uid_t uid)
 {
-	double now = loop_now(admin->loop);
 	char who[120], text[180];
 
-	if (now - admin->strangers_since >= 60) {
-		if (admin->strangers > ADMIN_STRANGERS)
-			log_info("admin: %u more times",
-			    admin->strangers - ADMIN_STRANGERS);
-		admin->strangers_since = now;
-		admin->strangers = 0;
-	}
-	if (++admin->strangers <= ADMIN_STRANGERS)
+	if (admin_client_log_refusal(&admin->clients))
 		log_info("admin: uid %lu: not permitted", (unsigned long)uid);
 	snprintf(text, sizeof text, "not permitted, only %s may ask",
 	    admin_judge_describe(&admin->rules, true, who, sizeof who));
@@ -217,9 +205,11 @@ accept_client(struct admin *admin, int fd)
 		close(fd);
 	} else if (!peer.may_look) {
 		refuse_stranger(admin, fd, peer.uid);
-	} else if (admin->clients.n >= ADMIN_CLIENTS_MAX &&
-	    !admin_client_make_room(&admin->clients)) {
-		log_info("admin: more than %d clients", ADMIN_CLIENTS_MAX);
+	} else if (!admin_client_has_room(&admin->clients, &peer)) {
+		if (admin_client_log_refusal(&admin->clients))
+			log_info("admin: uid %lu: no room, there are %zu "
+				 "clients",
+			    (unsigned long)peer.uid, admin->clients.n);
 		refuse(fd, "busy", "too many clients");
 	} else if (admin_client_new(&admin->clients, fd, &peer) != 0) {
 		log_warning("admin: out of memory for a client");

@@ -8,12 +8,13 @@
  * nothing of sessions, peers or the ledger: what a command does is in the
  * table it is given. Never waits for a client.  Floor 5.
  *
- * Bounds: ADMIN_CLIENTS_MAX clients, ADMIN_LINE_MAX bytes a request, one
- * request of a client at a time; its further lines wait unread. While more
- * than ADMIN_OUTPUT_MARK bytes of answers wait for a client, none of its
- * requests is begun and no piece of a list is made, so that it never holds
- * more than that and one answer. Who takes nothing of what waits for
- * `stall` seconds is dropped.
+ * Bounds: ADMIN_CLIENTS_MAX clients, of them ADMIN_LOOKERS_MAX that may only
+ * look, so that these keep out nobody who may change things; ADMIN_LINE_MAX
+ * bytes a request, one request of a client at a time; its further lines wait
+ * unread. While more than ADMIN_OUTPUT_MARK bytes of answers wait for a
+ * client, none of its requests is begun and no piece of a list is made, so
+ * that it never holds more than that and one answer. Who takes nothing of what
+ * waits for `stall` seconds is dropped.
  */
 #ifndef TUNNELD_ADMIN_H
 #define TUNNELD_ADMIN_H
@@ -27,6 +28,7 @@
 #include "loop.h"
 
 #define ADMIN_CLIENTS_MAX 64
+#define ADMIN_LOOKERS_MAX 48
 #define ADMIN_LINE_MAX 65536 /* without the line feed */
 #define ADMIN_ID_MAX 128     /* of a request's id that is a string */
 #define ADMIN_OUTPUT_MARK 65536
@@ -65,9 +67,10 @@ struct admin_options {
  * Takes the lock PATH.lock, makes the socket (0660, the owner's and the
  * group's; 0666 with a read group, since a file has one group only) and begins
  * to listen; clients are served from the next turn of the loop on. Who may
- * nothing is told so and closed at once, and takes no place. A directory missing at the end of the path is made (0755, the
- * owner's). A socket that a dead daemon left behind is replaced. NULL with
- * the reason in error: "already running", ...
+ * nothing is told so and closed at once, and takes no place. A directory
+ * missing at the end of the path is made (0755, the owner's). A socket that a
+ * dead daemon left behind is replaced. NULL with the reason in error:
+ * "already running", ...
  *
  * Sets the umask for a moment. SIGPIPE must be ignored.
  */

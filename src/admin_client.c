@@ -15,6 +15,8 @@
 
 /* Seconds after which a client that half-closed is looked at. */
 #define ADMIN_HANGUP 1.0
+/* Refusals that the log tells of, in a minute. */
+#define ADMIN_REFUSALS 10
 
 void
 admin_client_wake(struct admin_client *client)
@@ -68,6 +70,7 @@ client_free(struct admin_client *client)
 	close(client->fd);
 	TAILQ_REMOVE(&clients->list, client, entry);
 	clients->n--;
+	clients->n_lookers -= !client->peer.may_change;
 	free(client);
 }
 
@@ -306,6 +309,7 @@ admin_client_new(struct admin_clients *clients, int fd,
 	loop_task_init(&client->task, client_turn, client);
 	TAILQ_INSERT_TAIL(&clients->list, client, entry);
 	clients->n++;
+	clients->n_lookers += !peer->may_change;
 	client->in = evbuffer_new();
 	client->out = evbuffer_new();
 	client->stall = loop_timer_new(clients->loop, client_stalled, client);
@@ -332,11 +336,10 @@ client_left_nothing(const struct admin_client *client)
 	    (n == 0 || (n < 0 && errno == ECONNRESET));
 }
 
-bool
-admin_client_make_room(struct admin_clients *clients)
+static void
+clients_make_room(struct admin_clients *clients)
 {
 	struct admin_client *client, *next;
-	size_t before = clients->n;
 
 	for (client = TAILQ_FIRST(&clients->list); client != NULL;
 	     client = next) {
@@ -344,7 +347,38 @@ admin_client_make_room(struct admin_clients *clients)
 		if (client_is_gone(client) && client_left_nothing(client))
 			client_free(client);
 	}
-	return clients->n < before;
+}
+
+static bool
+clients_have_room(const struct admin_clients *clients,
+    const struct admin_peer *peer)
+{
+	return clients->n < ADMIN_CLIENTS_MAX &&
+	    (peer->may_change || clients->n_lookers < ADMIN_LOOKERS_MAX);
+}
+
+bool
+admin_client_has_room(struct admin_clients *clients,
+    const struct admin_peer *peer)
+{
+	if (!clients_have_room(clients, peer))
+		clients_make_room(clients);
+	return clients_have_room(clients, peer);
+}
+
+bool
+admin_client_log_refusal(struct admin_clients *clients)
+{
+	double now = loop_now(clients->loop);
+
+	if (now - clients->refused_since >= 60) {
+		if (clients->refused > ADMIN_REFUSALS)
+			log_info("admin: %u more times",
+			    clients->refused - ADMIN_REFUSALS);
+		clients->refused_since = now;
+		clients->refused = 0;
+	}
+	return ++clients->refused <= ADMIN_REFUSALS;
 }
 
 void

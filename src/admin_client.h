@@ -38,6 +38,9 @@ struct admin_clients {
 	char may_change[80]; /* who may, in words */
 	struct admin_client_list list;
 	size_t n;
+	size_t n_lookers; /* of them, those that may only look */
+	double refused_since;
+	unsigned refused; /* since then: admin_client_log_refusal */
 };
 
 /* What is being answered. */
@@ -82,9 +85,15 @@ struct admin_client {
 int admin_client_new(struct admin_clients *clients, int fd,
     const struct admin_peer *peer);
 
-/* Frees those that are gone and whose end was not read yet; false if there are
- * none. Not from within a callback of a client. */
-bool admin_client_make_room(struct admin_clients *clients);
+/* Whether there is a place for such a client. If not, those are freed that are
+ * gone and whose end was not read yet. Not from within a callback of a
+ * client. */
+bool admin_client_has_room(struct admin_clients *clients,
+    const struct admin_peer *peer);
+
+/* Whether the log is to tell of one more that was refused something: of so
+ * many in a minute, since who may not do a thing can try for ever. */
+bool admin_client_log_refusal(struct admin_clients *clients);
 
 /* Closes them all and cancels their requests. */
 void admin_client_free_all(struct admin_clients *clients);

@@ -36,6 +36,7 @@ struct admin_context {
 	struct events *events;
 	struct tunnels *tunnels;
 	struct ledger *ledger;
+	size_t rows_kept; /* of the ledger, that clients have yet to take */
 };
 
 /* Ends at name NULL. */

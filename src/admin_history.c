@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "admin_list.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,11 +11,15 @@
 
 #define DEADLINE_LIST 10.0 /* seconds; a client waits for 30 */
 #define DEADLINE_SUMS 20.0 /* of what must read much */
+/* Rows in memory for all clients that have yet to take them: some 80 MB. A
+ * list of one piece needs no place: nobody's keeps it out. */
+#define ROWS_KEPT_MAX 100000
 
 /* --- Rows of the ledger, in pieces ----------------------------------------- */
 
 struct admin_found {
-	struct history_rows rows; /* ours */
+	struct admin_context *context; /* counts the rows */
+	struct history_rows rows;      /* ours */
 	size_t next;
 };
 
@@ -23,6 +28,7 @@ admin_found_free(void *state)
 {
 	struct admin_found *found = state;
 
+	found->context->rows_kept -= found->rows.n;
 	history_rows_clear(&found->rows);
 	free(found);
 }
@@ -45,22 +51,22 @@ admin_found_next(void *state, bool *more)
 }
 
 static void *
-copy_array(const void *rows, size_t n, size_t size)
+copy_array(const void *rows, size_t n, size_t more, size_t size)
 {
-	void *copy = calloc(n + 1, size);
+	void *copy = calloc(n + more + 1, size);
 
 	if (copy != NULL && n > 0)
 		memcpy(copy, rows, n * size);
 	return copy;
 }
 
-#define COPY(member)                                     \
-	((to->member = copy_array(from->member, from->n, \
+#define COPY(member)                                           \
+	((to->member = copy_array(from->member, from->n, more, \
 	      sizeof *from->member)) != NULL)
 
-/* The ledger's rows go when its callback returns. */
+/* The ledger's rows go when its callback returns. Room for `more`. */
 static bool
-copy_rows(struct history_rows *to, const struct history_rows *from)
+copy_rows(struct history_rows *to, const struct history_rows *from, size_t more)
 {
 	to->what = from->what;
 	to->n = from->n;
@@ -79,17 +85,62 @@ copy_rows(struct history_rows *to, const struct history_rows *from)
 	return false;
 }
 
-static void
-admin_answer_rows(struct admin_request *request,
-    const struct history_rows *rows)
+static int
+uptime_compare(const void *name, const void *row)
 {
-	struct admin_found *found = calloc(1, sizeof *found);
+	return strcmp(name, ((const struct history_uptime *)row)->peer);
+}
 
-	if (found == NULL || !copy_rows(&found->rows, rows)) {
+/*
+ * Of a peer whose link never was up the ledger knows nothing, and it is the
+ * one that an operator most needs to see. rows: by peer, with room for them.
+ */
+static void
+add_never_up(struct history_rows *rows, const struct admin_context *context,
+    size_t limit)
+{
+	double known = rows->n > 0 ?
+	    rows->uptimes[0].known :
+	    (double)(loop_wall_us() - context->started_us) / 1e6;
+	size_t i, n = rows->n;
+
+	for (i = 0; i < peers_count(context->peers) && rows->n < limit; i++) {
+		const char *name = peer_name(peers_at(context->peers, i));
+		struct history_uptime *row = &rows->uptimes[rows->n];
+
+		if (bsearch(name, rows->uptimes, n, sizeof *row,
+			uptime_compare) != NULL)
+			continue;
+		*row = (struct history_uptime){ .known = known };
+		snprintf(row->peer, sizeof row->peer, "%s", name);
+		rows->n++;
+	}
+}
+
+static void
+admin_answer_rows(struct admin_request *request, struct admin_context *context,
+    const struct history_rows *rows, size_t never_up)
+{
+	size_t more = never_up > 0 ? peers_count(context->peers) : 0;
+	struct admin_found *found;
+
+	if (rows->n > ADMIN_ROWS_MAX &&
+	    context->rows_kept + rows->n > ROWS_KEPT_MAX) {
+		admin_fail(request, "unavailable",
+		    "too many rows wait for clients to take them: ask for "
+		    "fewer, or later");
+		return;
+	}
+	found = calloc(1, sizeof *found);
+	if (found == NULL || !copy_rows(&found->rows, rows, more)) {
 		free(found);
 		admin_answer(request, NULL);
 		return;
 	}
+	if (never_up > 0)
+		add_never_up(&found->rows, context, never_up);
+	found->context = context;
+	context->rows_kept += found->rows.n;
 	admin_answer_list(request, admin_found_next, found, admin_found_free);
 }
 
@@ -99,8 +150,10 @@ admin_answer_rows(struct admin_request *request,
  * the other away. */
 struct admin_query {
 	struct admin_request *request;
+	struct admin_context *context;
 	struct ledger_request *ledger;
-	int64_t id; /* `session ID`: an object, not a list; else 0 */
+	int64_t id;	 /* `session ID`: an object, not a list; else 0 */
+	size_t never_up; /* add peers that were, up to so many rows; 0: no */
 };
 
 static void
@@ -117,6 +170,8 @@ admin_query_done(const struct history_rows *rows, const char *error, void *arg)
 {
 	struct admin_query *query = arg;
 	struct admin_request *request = query->request;
+	struct admin_context *context = query->context;
+	size_t never_up = query->never_up;
 	int64_t id = query->id;
 
 	free(query);
@@ -126,7 +181,7 @@ admin_query_done(const struct history_rows *rows, const char *error, void *arg)
 		    strcmp(error, "timed out") == 0 ? "timeout" : "unavailable",
 		    "ledger: %s", error);
 	else if (id == 0)
-		admin_answer_rows(request, rows);
+		admin_answer_rows(request, context, rows, never_up);
 	else if (rows->n == 0)
 		admin_fail(request, "not_found", "no session has the id %lld",
 		    (long long)id);
@@ -135,8 +190,8 @@ admin_query_done(const struct history_rows *rows, const char *error, void *arg)
 }
 
 static void
-admin_query_start(struct admin_request *request,
-    const struct admin_context *context, const struct history_query *what)
+admin_query_start(struct admin_request *request, struct admin_context *context,
+    const struct history_query *what)
 {
 	struct admin_query *query = calloc(1, sizeof *query);
 	bool sums = what->what == HISTORY_STATS || what->what == HISTORY_UPTIME;
@@ -146,7 +201,11 @@ admin_query_start(struct admin_request *request,
 		return;
 	}
 	query->request = request;
+	query->context = context;
 	query->id = what->id;
+	if (what->what == HISTORY_UPTIME && what->per == HISTORY_PER_ALL &&
+	    what->peer == NULL)
+		query->never_up = what->limit > 0 ? what->limit : 100;
 	query->ledger = ledger_query(context->ledger, what,
 	    sums ? DEADLINE_SUMS : DEADLINE_LIST, admin_query_done, query);
 	if (query->ledger == NULL) {
@@ -160,7 +219,7 @@ admin_query_start(struct admin_request *request,
 
 static void
 admin_query_args(struct admin_request *request, const json_t *args,
-    const struct admin_context *context, enum history_what what)
+    struct admin_context *context, enum history_what what)
 {
 	struct history_json_query asked;
 

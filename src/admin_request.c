@@ -235,11 +235,11 @@ request_dispatch(struct admin_request *request, const char *name, json_t *args)
 		return;
 	}
 	if (command != NULL) {
-		log_info("admin: uid %lu: %s: not permitted",
-		    (unsigned long)client->peer.uid, shown);
+		if (admin_client_log_refusal(client->clients))
+			log_info("admin: uid %lu: %s: not permitted",
+			    (unsigned long)client->peer.uid, shown);
 		admin_fail(request, "not_permitted",
-		    "%s: not permitted, only %s may", shown,
-		    client->clients->may_change);
+		    "not permitted, only %s may", client->clients->may_change);
 	} else {
 		admin_fail(request, "unknown_command", "%s: no such command",
 		    shown);

@@ -46,8 +46,8 @@ int64_t *admin_select(const struct admin_context *context,
 char *admin_select_describe(const struct admin_selectors *selectors, char *buf,
     size_t size);
 
-/* admin_find.c: a tunnel or a peer of that name, the other is NULL. false after answering
- * that there is none, or several. */
+/* admin_find.c: a tunnel or a peer of that name, the other is NULL. false
+ * after answering that there is none, or several. */
 bool admin_find_any(struct admin_request *request,
     const struct admin_context *context, const char *name,
     struct tunnel **tunnel, struct peer **peer);

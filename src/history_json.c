@@ -283,7 +283,7 @@ get_word(struct history_json_query *out, const json_t *args, const char *key,
 	return fail(out, "%s must be %s", key, all);
 }
 
-/* "PEER/NAME" */
+/* "PEER/NAME", or "/NAME" of a local tunnel, whose peer is "". */
 static int
 read_tunnel(struct history_json_query *out)
 {
@@ -295,7 +295,7 @@ read_tunnel(struct history_json_query *out)
 	if (slash == NULL)
 		return 0;
 	len = (size_t)(slash - query->tunnel);
-	if (!name_is_valid(query->tunnel, len))
+	if (len > 0 && !name_is_valid(query->tunnel, len))
 		return fail(out, "tunnel must be NAME or PEER/NAME");
 	snprintf(out->peer, sizeof out->peer, "%.*s", (int)len, query->tunnel);
 	if (query->peer != NULL && strcmp(query->peer, out->peer) != 0)

@@ -53,7 +53,7 @@ struct history_json_query {
  * unknown, or that make no sense for the kind, are ignored; null stands for
  * absent. -1 with the reason in out->error.
  *
- *   tunnel  NAME or PEER/NAME     peer    NAME
+ *   tunnel  NAME or PEER/NAME; /NAME is a local tunnel    peer  NAME
  *   source  an address without port, or "unix:", "unix:/path"
  *   reason  for sessions one of reason.h's words, for links any text
  *   since, until    seconds since the epoch, numbers

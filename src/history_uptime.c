@@ -332,7 +332,8 @@ history_ask_uptime(struct history *history, const struct history_query *query,
 	rc = uptime_read_runs(&uptime);
 	if (rc != SQLITE_OK || uptime.runs.n == 0)
 		goto out;
-	if (uptime.since < uptime.runs.all[0].from && query->since_us == 0)
+	/* Before the first run nothing is known: no rows that say only so. */
+	if (uptime.since < uptime.runs.all[0].from)
 		uptime.since = uptime.runs.all[0].from;
 	if (query->until_us != 0 && query->until_us < uptime.until)
 		uptime.until = query->until_us;

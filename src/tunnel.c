@@ -260,22 +260,15 @@ tunnels_free(struct tunnels *tunnels)
 }
 
 struct tunnel *
-tunnels_find(const struct tunnels *tunnels, const char *label)
-{
-	struct tunnel *tunnel;
-
-	HASH_FIND_STR(tunnels->by_label, label, tunnel);
-	return tunnel;
-}
-
-struct tunnel *
 tunnels_find_peer(const struct tunnels *tunnels, const char *peer,
     const char *name)
 {
 	char label[NAME_SIZE * 2];
+	struct tunnel *tunnel;
 
 	snprintf(label, sizeof label, "%s/%s", peer, name);
-	return tunnels_find(tunnels, label);
+	HASH_FIND_STR(tunnels->by_label, label, tunnel);
+	return tunnel;
 }
 
 struct session *

@@ -89,9 +89,7 @@ void tunnels_link_down(struct tunnels *tunnels, const struct peer *peer);
 void tunnels_stop(struct tunnels *tunnels, enum reason reason, const char *by);
 void tunnels_free(struct tunnels *tunnels);
 
-/* By "PEER/NAME", or "NAME" of a local one; NULL. */
-struct tunnel *tunnels_find(const struct tunnels *tunnels, const char *label);
-/* The tunnel of that name with that peer. */
+/* The tunnel of that name with that peer; NULL. */
 struct tunnel *tunnels_find_peer(const struct tunnels *tunnels,
     const char *peer, const char *name);
 struct session *tunnels_find_id(const struct tunnels *tunnels, int64_t id);

@@ -81,6 +81,25 @@ def test_commands_and_options():
     assert complete("help", "dis") == {"disable", "disconnect"}
 
 
+def test_a_local_namesake(pair, echo):
+    """What is offered is understood: /NAME is the local tunnel."""
+    p = pair("plain", [reverse("web", echo.address)], edge_tunnels=[
+        {"name": "web", "listen": "127.0.0.1:0", "connect": echo.address}])
+    s = ["-s", p.edge.admin_path]
+    assert complete(*s, "kill", "-t", "") == {"/web", "home/web"}
+    for name, peer in (("/web", None), ("home/web", "home")):
+        for verb in ("disable", "enable"):
+            assert p.edge.ctl(verb, name)["changed"], name
+        with connect(next(t["listen"] for t in p.edge.status()["tunnels"]
+                          if t["peer"] == peer)) as user:
+            ask(user)
+            row, = p.edge.ctl("sessions", "-t", name)
+            assert row["peer"] == peer
+        p.edge.closed_one(row["uid"])
+        found, = p.edge.ctl("history", "-t", name)
+        assert found["uid"] == row["uid"] and found["peer"] == peer
+
+
 def test_live_names(duo):
     """Tunnels, peers and ids of the daemon that the line names."""
     s = ["-s", duo.edge.admin_path]

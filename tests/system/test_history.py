@@ -2,11 +2,12 @@
 """What was: history, links, changes and stats, against a past whose every
 row is known, and against what really happened."""
 
+import contextlib
 import time
 
 import pytest
 
-from adminsocket import AdminError
+from adminsocket import Admin, AdminError
 from harness import FACTOR, forward, free_port, reverse, wait_until
 from past import (DAY, DAY0, HOUR, US, check_stats, clear, make_sessions, put,
                   seconds, stamp)
@@ -409,3 +410,52 @@ def test_changes(daemon, echo):
     d.stop()
     d.start()
     assert d.ctl("history", "changes") == rows
+
+
+def can_have(client, count):
+    try:
+        return len(client("history", limit=count)) == count
+    except AdminError:
+        return False
+
+
+def test_takers_of_long_lists_are_bounded(daemon):
+    """Many who ask for much and take next to nothing of it cost a bounded
+    amount of memory, and a short answer is to be had all the same."""
+    d = daemon("alone", daemon={"retention_days": 0}).start()
+    d.stop()
+    clear(d.database)
+    put(d.database, "sessions", make_sessions(10000))
+    d.start()
+    before = d.rss_kib()
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(contextlib.closing(Admin(d.admin_path)))
+                for _ in range(40)]
+        for client in slow:
+            client.send_line('{"id": 1, "cmd": "history", "args": '
+                             '{"limit": 10000}}\n')
+        answers = [client.read_line() for client in slow]
+        refused = [a["error"]["code"] for a in answers if not a["ok"]]
+        assert 0 < len(refused) < 40 and set(refused) == {"unavailable"}
+        assert d.rss_kib() - before < 200 * 1024 or FACTOR > 1
+        other = stack.enter_context(contextlib.closing(Admin(d.admin_path)))
+        assert can_have(other, 100)
+        for client in slow:
+            client.close()
+        wait_until(lambda: can_have(other, 9000), 10, "their rows to go")
+
+
+def test_uptime_of_a_peer_that_never_was_up(pair_of):
+    """The ledger knows nothing of it; who asks needs it most."""
+    p = pair_of("tls")
+    p.edge.start()              # nobody dials it
+    rows = p.edge.ctl("stats", "--by", "link")
+    assert [(r["peer"], r["up"], r["percent"], r["downs"])
+            for r in rows] == [("home", 0, 0, 0)]
+    assert rows[0]["known"] >= 0
+    assert p.edge.ctl("stats")["links"][0]["peer"] == "home"
+    p.point_home(p.edge.gateway())
+    p.home.start()
+    p.edge.wait_up("home")
+    rows = p.edge.ctl("stats", "--by", "link")
+    assert [r["peer"] for r in rows] == ["home"]

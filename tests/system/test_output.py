@@ -131,6 +131,11 @@ def test_exact_numbers(pair, echo):
     assert second[:10] in tool(p.edge, "--utc", "history").out
     both = tool(p.edge, "--utc", "--bytes", "history").out
     assert "1234567" in both and second[11:] in both
+    assert re.search(r"\d/s up", tool(p.edge, "--bytes", "status").out)
+    # Of times that are exact to the millisecond nothing more exact is made.
+    said = tool(p.edge, "--csv", "history", "--columns", "age,duration").out
+    for number in said.splitlines()[1].split(","):
+        assert re.fullmatch(r"\d+\.\d{1,3}", number), said
     said = tool(p.edge, "--utc", "status").out
     assert re.search(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d", said), said
 

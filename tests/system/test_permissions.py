@@ -228,14 +228,50 @@ def test_strangers_keep_nobody_out(guarded, somebody):
 def test_places_come_back(guarded, somebody):
     """64 who may: the next is told `busy`; when they go there is room."""
     edge = guarded.edge
-    reader = somebody(STRANGER, gid(READERS))
-    reader(crowd_in, edge.admin_path, 64)
+    admin = somebody(STRANGER, gid(ADMINS))
+    admin(crowd_in, edge.admin_path, 64)
     code = wait_until(lambda: order(edge.admin_path, "version", {}), 10,
                       "the places to be taken")
     assert code == "busy", code
-    reader(leave)
+    admin(leave)
     wait_until(lambda: order(edge.admin_path, "version", {}) is None, 10,
                "room")
+
+
+def test_readers_keep_out_no_admin(guarded, somebody):
+    """Who may only look has 48 places of the 64."""
+    edge = guarded.edge
+    reader = somebody(STRANGER, gid(READERS))
+    admin = somebody(STRANGER + 1, gid(ADMINS))
+    reader(crowd_in, edge.admin_path, 100)
+    code = wait_until(lambda: reader(order, edge.admin_path, "version", {}),
+                      10, "the places to be taken")
+    assert code == "busy", code
+    for _ in range(20):
+        assert order(edge.admin_path, "version", {}) is None
+        assert admin(order, edge.admin_path, "kill", {"tunnel": "web"}) is None
+    reader(leave)
+    wait_until(lambda: reader(order, edge.admin_path, "version", {}) is None,
+               10, "room")
+
+
+def insist(path, count):
+    """Orders that are refused, on one connection."""
+    client = Admin(path)
+    with contextlib.closing(client):
+        for i in range(count):
+            client.send_line(json.dumps({"id": i, "cmd": "kill"}) + "\n")
+            assert client.read_line()["error"]["code"] == "not_permitted"
+
+
+def test_refusals_do_not_fill_the_log(guarded, somebody):
+    """Who is refused a thousand times is in the log, but not so often."""
+    edge = guarded.edge
+    reader = somebody(STRANGER, gid(READERS))
+    reader(insist, edge.admin_path, 1000)
+    lines = [line for line in edge.log().splitlines()
+             if "uid %d: kill: not permitted" % STRANGER in line]
+    assert 1 <= len(lines) <= 20, len(lines)
 
 
 def test_each_change_is_recorded(guarded, somebody):
@@ -261,6 +297,8 @@ def test_each_change_is_recorded(guarded, somebody):
         assert "(uid %d)" % each["uid"] in each["by"] or \
             each["by"] == "uid %d" % each["uid"], each
     assert str(STRANGER) in edge.closed_one(row["uid"])["closed_by"]
+    # There is no login name to show in its stead.
+    assert " uid %d" % STRANGER in tool(edge, "history").out
     log = edge.log()
     for cmd in sorted(wanted):
         word = {"test": "test", "log-level": "log"}.get(cmd, cmd)
@@ -294,6 +332,7 @@ def test_tunnelctl_of_a_reader(guarded):
                       ["log-level", "debug"], ["test", "web"]):
             said = tool(edge, *words, status=1, **who)
             assert "permi" in said.err.lower(), said
+            assert said.err.count(words[0]) == 1, said
         ask(user)
     said = tool(edge, "status", user="daemon", status=None)
     assert said.status in (1, 3) and "permi" in said.err.lower()

@@ -6,10 +6,10 @@ import threading
 
 import pytest
 
-from harness import wait_until
+from harness import reverse, wait_until
 # The fixtures are used by name.
 from screen import FAST, alone, puppet, screen, users  # noqa: F401
-from services import Pump, ask, is_alive, read_exactly
+from services import Pump, ask, connect, is_alive, read_exactly
 
 
 class Traffic:
@@ -297,6 +297,24 @@ def test_kill_all_of_a_tunnel(alone, screen, users):
     for user in ssh:
         ask(user)
     wait_until(lambda: not any(is_alive(user) for user in web))
+
+
+def test_a_local_tunnel_and_a_namesake(pair, echo, screen):
+    """Orders for it are for it, though a peer has one of that name."""
+    p = pair("plain", [reverse("web", echo.address)], edge_tunnels=[
+        {"name": "web", "listen": "127.0.0.1:0", "connect": echo.address}])
+    local = next(t for t in p.edge.status()["tunnels"] if t["peer"] is None)
+    with connect(local["listen"]) as ours, connect(p.entry("web")) as other:
+        ask(ours)
+        ask(other)
+        s = screen().watch(p.edge.admin_path, *FAST)
+        s.wait(r"Sessions 2 ")
+        s.keys("Tab", "End")
+        wait_until(lambda: s.marked() == "web")
+        s.keys("K", "y")
+        s.wait(r"^killed 1 session of web")
+        wait_until(lambda: not is_alive(ours))
+        ask(other)
 
 
 def test_disable_and_enable(alone, screen, users):

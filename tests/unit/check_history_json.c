@@ -309,6 +309,10 @@ START_TEST(query_of_all)
 	ck_assert_str_eq(query->peer, "a");
 	ck_assert_int_eq(query->by, HISTORY_BY_TUNNEL);
 	ck_assert_int_eq(query->per, HISTORY_PER_HOUR);
+	/* A local tunnel's peer is "", which is not "any". */
+	query = read_query("{\"tunnel\": \"/b\"}", HISTORY_SESSIONS);
+	ck_assert_str_eq(query->tunnel, "b");
+	ck_assert_str_eq(query->peer, "");
 	query = read_query("{\"by\": \"peer\"}", HISTORY_STATS);
 	ck_assert_int_eq(query->by, HISTORY_BY_PEER);
 	/* The reason of a link is any text. */
@@ -394,8 +398,8 @@ START_TEST(query_refused)
 		{ "{\"reason\": {}}", "reason must be a string" },
 		{ "{\"tunnel\": \"\"}", "tunnel must not be empty" },
 		{ "{\"peer\": \"\"}", "peer must not be empty" },
-		{ "{\"tunnel\": \"/ssh\"}",
-		    "tunnel must be NAME or PEER/NAME" },
+		{ "{\"tunnel\": \"/ssh\", \"peer\": \"b\"}",
+		    "tunnel /ssh is not one of peer b" },
 		{ "{\"tunnel\": \"a b/ssh\"}",
 		    "tunnel must be NAME or PEER/NAME" },
 		{ "{\"tunnel\": \"a/ssh\", \"peer\": \"b\"}",

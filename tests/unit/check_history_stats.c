@@ -265,7 +265,8 @@ START_TEST(memory_is_bounded)
 	ck_assert_uint_eq(rows.n, 100);
 	history_rows_clear(&rows);
 	/* Spans of uptime as well. */
-	fixture_sql("INSERT INTO links VALUES (1, 1, 'p', '', 1, 2, '')");
+	fixture_sql("INSERT INTO links VALUES (1, 1, 'p', '', 1, 2, '');"
+		    "UPDATE runs SET started_at = 1");
 	query = (struct history_query){ .what = HISTORY_UPTIME,
 		.per = HISTORY_PER_HOUR,
 		.since_us = 1 };
@@ -309,6 +310,32 @@ START_TEST(uptime_by_the_hour)
 }
 END_TEST
 
+/* Nobody needs a row for each hour of a year in which there was no daemon. */
+START_TEST(uptime_begins_with_the_first_run)
+{
+	struct history_query query = { .what = HISTORY_UPTIME,
+		.per = HISTORY_PER_HOUR,
+		.since_us = 1,
+		.until_us = 5 * HOUR };
+	struct history_rows rows;
+
+	fixture_sql("DELETE FROM runs; INSERT INTO runs VALUES (1, 'x', 'x',"
+		    " 1, 12600000000, 1, 14400000000, 'stopped');"
+		    " INSERT INTO links VALUES"
+		    " (1, 1, 'p', '', 12600000000, 14400000000, '')");
+	rows = history_must(&query);
+	ck_assert_uint_eq(rows.n, 2);
+	ck_assert_int_eq(rows.uptimes[1].from_us, 3 * HOUR);
+	ck_assert_double_eq(rows.uptimes[1].known, 1800);
+	ck_assert_double_eq(rows.uptimes[1].percent, 100);
+	history_rows_clear(&rows);
+	query.until_us = 3 * HOUR;
+	rows = history_must(&query);
+	ck_assert_uint_eq(rows.n, 0);
+	history_rows_clear(&rows);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -328,6 +355,7 @@ main(void)
 	tcase_add_test(sums, few_rows_have_percentiles);
 	tcase_add_test(sums, memory_is_bounded);
 	tcase_add_test(sums, uptime_by_the_hour);
+	tcase_add_test(sums, uptime_begins_with_the_first_run);
 	suite_add_tcase(suite, ranks);
 	suite_add_tcase(suite, sums);
 	runner = srunner_create(suite);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../../admin/format.h"
 #include "../../admin/output_writer.h"
 #include "../../admin/words.h"
 
@@ -124,6 +125,31 @@ START_TEST(cells)
 	    "\\x1b[2J");
 	output_columns_head(&columns[4], &plain, head, sizeof head);
 	ck_assert_str_eq(head, "SINCE");
+}
+END_TEST
+
+START_TEST(who_did_it)
+{
+	static const char *const cases[][2] = {
+		{ "root (uid 0)", "root" },
+		{ "? (uid 4711)", "uid 4711" },
+		{ "? (uid 4711", "uid 4711" },
+		{ "? (uid ", "uid " },
+		{ " (uid 1)", " (uid 1)" },
+		{ "user", "user" },
+		{ "?", "?" },
+		{ "", "-" },
+	};
+	char text[64];
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		json_t *by = json_string(cases[i][0]);
+
+		ck_assert_str_eq(format_who(by, text, sizeof text),
+		    cases[i][1]);
+		json_decref(by);
+	}
+	ck_assert_str_eq(format_who(NULL, text, sizeof text), "-");
 }
 END_TEST
 
@@ -344,6 +370,7 @@ main(void)
 	tcase_add_test(tc, unknown_columns);
 	tcase_add_test(tc, too_many_columns);
 	tcase_add_test(tc, cells);
+	tcase_add_test(tc, who_did_it);
 	tcase_add_test(tc, colours);
 	tcase_add_test(tc, csv_fields);
 	tcase_add_test(tc, tables);
