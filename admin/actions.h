@@ -36,6 +36,9 @@ int action_events(struct context *context);
 int action_test(struct context *context);
 int action_ping(struct context *context);
 
+/* admin/actions_reload.c */
+int action_reload(struct context *context);
+
 /* admin/actions_config.c */
 int action_config(struct context *context);
 

@@ -93,6 +93,14 @@ offer_peers(const struct wanted *wanted)
 	json_decref(rows);
 }
 
+/* One that is going; another of its name may be there. */
+static bool
+is_draining(const json_t *rows, size_t i)
+{
+	return json_is_object(json_object_get(json_array_get(rows, i),
+	    "draining"));
+}
+
 static bool
 is_alone(const json_t *rows, const char *name)
 {
@@ -101,7 +109,8 @@ is_alone(const json_t *rows, const char *name)
 
 	for (size_t i = 0; i < json_array_size(rows); i++) {
 		other = text_of(rows, i, "name");
-		n += other != NULL && strcmp(other, name) == 0;
+		n += other != NULL && strcmp(other, name) == 0 &&
+		    !is_draining(rows, i);
 	}
 	return n == 1;
 }
@@ -118,7 +127,8 @@ offer_tunnels(const struct wanted *wanted)
 	for (size_t i = 0; i < json_array_size(rows); i++) {
 		name = text_of(rows, i, "name");
 		peer = text_of(rows, i, "peer");
-		if (name == NULL || !is_of_use(wanted, json_array_get(rows, i)))
+		if (name == NULL || is_draining(rows, i) ||
+		    !is_of_use(wanted, json_array_get(rows, i)))
 			continue;
 		alone = is_alone(rows, name);
 		if (alone)

@@ -111,9 +111,12 @@ ask_request(struct context *context, const struct client_request *request)
 	enum client_status status = CLIENT_LOST;
 	struct client *client = client_open(context->socket, error,
 	    sizeof error);
+	bool told = false;
 
-	if (client != NULL)
+	if (client != NULL) {
 		status = client_ask(client, request, error, sizeof error);
+		told = status == CLIENT_REFUSED && client_told_details(client);
+	}
 	if (status == CLIENT_REFUSED &&
 	    strcmp(client_code(client), "not_found") == 0)
 		suggest_name(context, request->args, error, sizeof error);
@@ -121,7 +124,8 @@ ask_request(struct context *context, const struct client_request *request)
 	json_decref(request->args);
 	if (status == CLIENT_OK || status == CLIENT_STOPPED)
 		return EXIT_DONE;
-	commands_error(context, "%s", error);
+	if (!told)
+		commands_error(context, "%s", error);
 	if (status == CLIENT_LOST &&
 	    (context->command->options & OPTION_DATABASE) != 0)
 		fprintf(stderr,

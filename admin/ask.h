@@ -30,7 +30,8 @@ int ask_list(struct context *context, const char *command, json_t *args,
 int ask_pieces(struct context *context, const char *command, json_t *args,
     client_data_fn *fn, void *arg);
 
-/* Asks as it is told. Takes the arguments of the request. */
+/* Asks as it is told. Takes the arguments of the request. Of a refusal whose
+ * details were taken nothing is said. */
 int ask_request(struct context *context, const struct client_request *request);
 
 /* Asks on a connection of its own and says nothing. Borrows all. */

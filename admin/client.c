@@ -16,11 +16,12 @@
 struct client {
 	int fd;
 	const char *path;
-	json_int_t id; /* of the last request */
-	bool answered; /* a piece of it came */
-	int patience;  /* of it, in seconds */
-	char code[32]; /* of the last refusal */
-	char *buf;     /* what came and is not used yet */
+	json_int_t id;	   /* of the last request */
+	bool answered;	   /* a piece of it came */
+	bool told_details; /* of the last refusal */
+	int patience;	   /* of it, in seconds */
+	char code[32];	   /* of the last refusal */
+	char *buf;	   /* what came and is not used yet */
 	size_t len, size;
 };
 
@@ -263,6 +264,25 @@ copy_message(struct client *client, const json_t *line, char *error,
 	log_escape(error, error_size, text, strlen(text));
 }
 
+bool
+client_told_details(const struct client *client)
+{
+	return client->told_details;
+}
+
+static void
+tell_details(struct client *client, const struct client_request *request,
+    const json_t *line)
+{
+	json_t *details = json_object_get(json_object_get(line, "error"),
+	    "details");
+
+	client->told_details = request->refused != NULL &&
+	    json_is_object(details);
+	if (client->told_details)
+		request->refused(details, request->arg);
+}
+
 enum client_status
 client_ask(struct client *client, const struct client_request *request,
     char *error, size_t error_size)
@@ -292,6 +312,7 @@ client_ask(struct client *client, const struct client_request *request,
 		more = json_is_true(json_object_get(line, "more"));
 		if (!json_is_true(json_object_get(line, "ok"))) {
 			copy_message(client, line, error, error_size);
+			tell_details(client, request, line);
 			status = CLIENT_REFUSED;
 		} else if (data == NULL || json_typeof(data) != request->type) {
 			say_foreign(client, error, error_size);

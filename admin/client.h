@@ -10,6 +10,7 @@
 #define TUNNELCTL_CLIENT_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #define CLIENT_TIMEOUT 30 /* seconds without a byte */
@@ -39,10 +40,15 @@ struct client_request {
 	client_data_fn *fn;
 	void *arg;
 	int patience; /* seconds without a byte; 0: CLIENT_TIMEOUT */
+	/* Takes what a refusal has for programs, if it has that; borrowed.
+	 * NULL: not wanted. */
+	void (*refused)(json_t *details, void *arg);
 };
 
 /* The code of the last refusal, "not_found"; "" if there was none. */
 const char *client_code(const struct client *client);
+/* Whether request.refused was called for it. */
+bool client_told_details(const struct client *client);
 
 /*
  * Sends the request and gives its answer to fn. error is set unless the

@@ -126,6 +126,11 @@ const struct command commands_table[] = {
 	    "measure the round trip to a peer",
 	    "The exit status is 1 if an answer was missing.",
 	    OPTION_COUNT | OPTION_INTERVAL, 1, 1, "peers", action_ping },
+	{ "reload", "[-d]", "take over what changed in the configuration",
+	    "All of it or, if something is wrong, nothing: then all errors "
+	    "are told, and the exit status is 1. With -d it shows what would "
+	    "change and what that does to open sessions.",
+	    OPTION_DRY_RUN, 0, 0, NULL, action_reload },
 	{ "log-level", "LEVEL", "how much the daemon logs from now on",
 	    "LEVEL is error, warning, notice, info or debug.", 0, 1, 1,
 	    "levels", action_log_level },

@@ -237,6 +237,46 @@ text_sessions(const struct output_settings *settings, const json_t *row,
 		sizeof total));
 }
 
+/* Of one that another took the place of, or none: until when its sessions
+ * go on. */
+static void
+add_draining(const struct output_settings *settings, const json_t *row,
+    char *buf, size_t size)
+{
+	const json_t *draining = json_object_get(row, "draining");
+	const json_t *until = json_object_get(draining, "until");
+	bool changed = json_is_true(json_object_get(draining, "changed"));
+	char when[80];
+
+	if (!json_is_object(draining))
+		return;
+	add(buf, size, "%s %s", changed ? "changed" : "removed",
+	    ago(settings, json_object_get(draining, "since"), when,
+		sizeof when));
+	if (!json_is_string(until))
+		add(buf, size, "its sessions run on until they end");
+	else if (settings->utc)
+		add(buf, size, "its sessions are closed at %s",
+		    format_value(until, when, sizeof when));
+	else
+		add(buf, size, "its sessions are closed in %s",
+		    format_age(until, when, sizeof when));
+}
+
+static json_t *
+value_draining(const json_t *row)
+{
+	return json_incref(json_object_get(json_object_get(row, "draining"),
+	    "since"));
+}
+
+static json_t *
+value_draining_until(const json_t *row)
+{
+	return json_incref(json_object_get(json_object_get(row, "draining"),
+	    "until"));
+}
+
 /* Whom it did not serve, and why the last one was not. */
 static void
 note_tunnel(const struct output_settings *settings, const json_t *row,
@@ -248,6 +288,7 @@ note_tunnel(const struct output_settings *settings, const json_t *row,
 	char when[80], text[ERROR_SIZE];
 
 	buf[0] = '\0';
+	add_draining(settings, row, buf, size);
 	add_disabled(settings, row, buf, size);
 	if (refused > 0)
 		add(buf, size, "%" JSON_INTEGER_FORMAT " refused%s", refused,
@@ -268,6 +309,7 @@ note_status_tunnel(const struct output_settings *settings, const json_t *row,
 {
 	if (json_integer_value(json_object_get(row, "refused")) > 0 ||
 	    json_is_object(json_object_get(row, "disabled")) ||
+	    json_is_object(json_object_get(row, "draining")) ||
 	    format_is_recent(json_object_get(row, "last_error_at"),
 		ERROR_FRESH))
 		note_tunnel(settings, row, buf, size);
@@ -299,6 +341,10 @@ static const struct output_column tunnel_columns[] = {
 	{ "DISABLED", "disabled", OUTPUT_TIME | OUTPUT_EXTRA, NULL,
 	    value_disabled },
 	{ "DISABLED BY", "disabled_by", OUTPUT_EXTRA, NULL, value_disabled_by },
+	{ "DRAINING", "draining", OUTPUT_TIME | OUTPUT_EXTRA, NULL,
+	    value_draining },
+	{ "DRAINING UNTIL", "draining_until", OUTPUT_TIME | OUTPUT_EXTRA, NULL,
+	    value_draining_until },
 	{ .head = NULL },
 };
 const struct output_view show_tunnels = { tunnel_columns, "no tunnels",

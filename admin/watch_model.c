@@ -135,11 +135,27 @@ is_wanted(const struct watch_model *model, const json_t *tunnel,
 	    has_text(tunnel, "name", model->tunnel);
 }
 
+/* There may be an older one of that label, which drains. No name holds a #. */
+static char *
+make_key(const json_t *tunnel, const char *label, char *buf, size_t size)
+{
+	const char
+	    *since = json_string_value(json_object_get(json_object_get(tunnel,
+							   "draining"),
+		"since"));
+
+	snprintf(buf, size, "%s%s%s", label, since == NULL ? "" : "#",
+	    since == NULL ? "" : since);
+	return buf;
+}
+
 static void
 take_tunnel(struct watch_list *list, const char *label, const json_t *tunnel,
     double now)
 {
-	struct watch_row *row = watch_list_take(list, label);
+	char key[LABEL_SIZE + 40];
+	struct watch_row *row = watch_list_take(list,
+	    make_key(tunnel, label, key, sizeof key));
 	const json_t *address = json_object_get(tunnel, "listen");
 
 	if (row == NULL)
@@ -158,6 +174,17 @@ take_tunnel(struct watch_list *list, const char *label, const json_t *tunnel,
 	    get_number(tunnel, "down_bytes"), now);
 }
 
+/* The one of that label that does not drain has the bytes of those that do. */
+static bool
+is_counted_elsewhere(const struct watch_list *list, const struct watch_row *row)
+{
+	size_t len = strcspn(row->key, "#");
+	struct watch_row *current;
+
+	HASH_FIND(hh, list->rows, row->key, len, current);
+	return current != NULL && current != row;
+}
+
 /* The sum of those that are known. */
 static double
 sum_cells(const struct watch_list *list, int column)
@@ -167,7 +194,7 @@ sum_cells(const struct watch_list *list, int column)
 
 	HASH_ITER(hh, list->rows, row, next) {
 		n = row->cells[column].number;
-		if (!isnan(n))
+		if (!isnan(n) && !is_counted_elsewhere(list, row))
 			sum = isnan(sum) ? n : sum + n;
 	}
 	return sum;

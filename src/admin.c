@@ -339,6 +339,104 @@ admin_new(struct loop *loop, const struct admin_options *options, char *error,
 	return admin;
 }
 
+/* --- other groups ---------------------------------------------------------- */
+
+/* What the rules would be; -1 and why they cannot. */
+static int
+new_rules(const struct admin *admin, const char *group, const char *read_group,
+    struct admin_rules *out, struct reason_text *why)
+{
+	*out = (struct admin_rules){ .owner = admin->rules.owner };
+	if (admin_group_find(group, &out->all) != 0)
+		return fail(why, "daemon.admin_group: there is no group %s",
+		    group);
+	if (admin_group_find(read_group, &out->look) != 0)
+		return fail(why,
+		    "daemon.admin_read_group: there is no group "
+		    "%s",
+		    read_group);
+	return 0;
+}
+
+static gid_t
+rules_gid(const struct admin_rules *rules)
+{
+	return rules->all.is_set ? rules->all.gid : getegid();
+}
+
+/* Whether the socket must be given to another group. One that was made by root
+ * may still have root's. */
+static bool
+moves(const struct admin *admin, const struct admin_rules *rules)
+{
+	return rules->all.is_set != admin->rules.all.is_set ||
+	    rules->all.gid != admin->rules.all.gid;
+}
+
+/* Whether this process may give its own files to that group. */
+static bool
+may_give_to(gid_t gid)
+{
+	gid_t *groups;
+	bool found = geteuid() == 0 || getegid() == gid;
+	int n = getgroups(0, NULL);
+
+	if (found || n <= 0)
+		return found;
+	groups = calloc((size_t)n, sizeof *groups);
+	n = groups == NULL ? 0 : getgroups(n, groups);
+	for (int i = 0; i < n; i++)
+		found = found || groups[i] == gid;
+	free(groups);
+	return found;
+}
+
+int
+admin_check_groups(const struct admin *admin, const char *group,
+    const char *read_group, char *error, size_t error_size)
+{
+	struct reason_text why = { error, error_size };
+	struct admin_rules rules;
+
+	if (new_rules(admin, group, read_group, &rules, &why) != 0)
+		return -1;
+	if (!moves(admin, &rules) || may_give_to(rules_gid(&rules)))
+		return 0;
+	return fail(&why,
+	    "daemon.admin_group: a change needs a restart, since this daemon "
+	    "is not root and not in group %s",
+	    group);
+}
+
+void
+admin_set_groups(struct admin *admin, const char *group, const char *read_group)
+{
+	const char *path = admin->address.sun_path;
+	struct reason_text why = { (char[200]){ "" }, 200 };
+	struct admin_client *client;
+	struct admin_rules rules;
+
+	if (new_rules(admin, group, read_group, &rules, &why) != 0) {
+		log_error("admin: %s", why.buf);
+		return;
+	}
+	if (moves(admin, &rules) &&
+	    lchown(path, (uid_t)-1, rules_gid(&rules)) != 0)
+		log_warning("admin: %s: cannot be given to the admin group: %s",
+		    path, strerror(errno));
+	if (rules.look.is_set != admin->rules.look.is_set &&
+	    chmod(path, rules.look.is_set ? 0666 : 0660) != 0)
+		log_warning("admin: %s: chmod: %s", path, strerror(errno));
+	admin->rules = rules;
+	admin_judge_describe(&rules, false, admin->clients.may_change,
+	    sizeof admin->clients.may_change);
+	/* One of them may be waiting for the answer to just this. */
+	TAILQ_FOREACH(client, &admin->clients.list, entry)
+		(void)admin_judge(&rules, client->fd, &client->peer);
+}
+
+/* --- down ------------------------------------------------------------------ */
+
 /* Only ours, and only if this process still may: it need not be root now. */
 static void
 remove_socket(const struct admin *admin)

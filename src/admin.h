@@ -84,11 +84,26 @@ struct admin *admin_new(struct loop *loop, const struct admin_options *options,
  */
 void admin_free(struct admin *admin);
 
+/*
+ * Other groups, for every request from now on. To be asked first: 0, or -1
+ * and why that cannot be done ("daemon.admin_group: a change needs a restart":
+ * who is not root gives a file only to groups it is in).
+ */
+int admin_check_groups(const struct admin *admin, const char *group,
+    const char *read_group, char *error, size_t error_size);
+void admin_set_groups(struct admin *admin, const char *group,
+    const char *read_group);
+
 /* Takes data, also on failure. NULL counts as out of memory. */
 void admin_answer(struct admin_request *request, json_t *data);
 
 /* code is one of the protocol's words, such as "not_found". */
 void admin_fail(struct admin_request *request, const char *code,
+    const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* The same with the code "refused" and, in the error, more for programs: takes
+ * details; NULL counts as out of memory. */
+void admin_refuse(struct admin_request *request, json_t *details,
     const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /*

@@ -42,11 +42,12 @@ static json_t *
 admin_all_tunnels(struct admin_context *context)
 {
 	json_t *list = json_array();
-	size_t i;
+	const struct tunnel *tunnel;
 
-	for (i = 0; i < context->tunnels->n; i++)
-		json_array_append_new(list,
-		    admin_row_tunnel(&context->tunnels->all[i]));
+	TAILQ_FOREACH(tunnel, &context->tunnels->all, entry)
+		json_array_append_new(list, admin_row_tunnel(tunnel));
+	TAILQ_FOREACH(tunnel, &context->tunnels->draining, entry)
+		json_array_append_new(list, admin_row_tunnel(tunnel));
 	return list;
 }
 
@@ -55,13 +56,13 @@ admin_count_held(const struct tunnels *tunnels)
 {
 	const struct tunnel *tunnel;
 	unsigned n = 0;
-	size_t i;
 
-	for (i = 0; i < tunnels->n; i++) {
-		tunnel = &tunnels->all[i];
+	TAILQ_FOREACH(tunnel, &tunnels->all, entry)
 		if (tunnel->peer != NULL && !peer_is_up(tunnel->peer))
 			n += tunnel->n_waiting;
-	}
+	TAILQ_FOREACH(tunnel, &tunnels->draining, entry)
+		if (tunnel->peer != NULL && !peer_is_up(tunnel->peer))
+			n += tunnel->n_waiting;
 	return (int)n;
 }
 
@@ -154,6 +155,7 @@ static const struct admin_command admin_command_table[] = {
 	{ "events", false, admin_events },
 	{ "test", true, admin_test },
 	{ "ping", false, admin_ping },
+	{ "reload", true, admin_reload },
 	{ "log-level", true, admin_log_level },
 	{ "config", false, admin_config },
 	{ NULL, false, NULL },

@@ -12,6 +12,7 @@
  *   events {tunnel?, peer?, kinds?}
  *   test {tunnel}                ping {peer}
  *   log-level {level}            config
+ *   reload {dry_run?}
  *
  * SELECTORS: ids?, tunnel?, peer?, source?, older?, idle?; a session must fit
  * all that are given, and kill wants one at least.
@@ -26,6 +27,18 @@
 #include "ledger.h"
 #include "tunnel.h"
 
+/* The floor above reloads the configuration. */
+struct admin_reload {
+	bool dry_run; /* only says what would be done */
+	bool applied; /* it is in force; never if there are errors */
+	/* Of config_diff, each with "sessions" and "effect"; and
+	 * {"file", "line", "message"}, the first two null where there are
+	 * none. Whoever asked frees them; NULL out of memory. */
+	json_t *changes, *errors;
+	char sum[80];	/* "1 added, 2 changed", "nothing to change" */
+	const char *by; /* for the log */
+};
+
 /* The arg of every command; owned by the daemon. */
 struct admin_context {
 	const struct config *config;
@@ -36,6 +49,8 @@ struct admin_context {
 	struct events *events;
 	struct tunnels *tunnels;
 	struct ledger *ledger;
+	void (*reload)(struct admin_reload *reload, void *arg);
+	void *reload_arg;
 	size_t rows_kept; /* of the ledger, that clients have yet to take */
 };
 

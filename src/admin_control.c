@@ -55,8 +55,8 @@ admin_disconnect(struct admin_request *request, json_t *args, void *arg)
 struct admin_switch {
 	struct admin_request *request;
 	struct admin_context *context;
-	struct tunnel *tunnel; /* or: */
-	struct peer *peer;
+	struct tunnel *tunnel; /* counted; or: */
+	struct peer *peer;     /* likewise */
 	bool disable, kill;
 	bool applied;  /* it is switched by now */
 	bool changed;  /* it was the other way before */
@@ -71,6 +71,8 @@ static void switch_kill_rest(void *arg);
 static void
 switch_free(struct admin_switch *job)
 {
+	tunnel_unref(job->tunnel);
+	peer_unref(job->peer);
 	admin_killer_clear(&job->killer);
 	ledger_sync_cancel(job->sync);
 	free(job);
@@ -111,6 +113,29 @@ switch_tell_ledger(struct admin_switch *job)
 			   job->disable) != 0;
 }
 
+/* A reload may have put another one in its place while sessions were killed. */
+static void
+switch_find_again(struct admin_switch *job)
+{
+	struct admin_context *context = job->context;
+	struct tunnel *tunnel = NULL;
+	struct peer *peer = NULL;
+
+	if (job->tunnel != NULL)
+		tunnel = tunnels_find(context->tunnels, job->tunnel->label);
+	else
+		peer = peers_find(context->peers, peer_name(job->peer));
+	if (tunnel != NULL) {
+		tunnel_ref(tunnel);
+		tunnel_unref(job->tunnel);
+		job->tunnel = tunnel;
+	} else if (peer != NULL) {
+		peer_ref(peer);
+		peer_unref(job->peer);
+		job->peer = peer;
+	}
+}
+
 static void
 switch_apply(struct admin_switch *job)
 {
@@ -118,6 +143,7 @@ switch_apply(struct admin_switch *job)
 	int64_t now = loop_wall_us();
 	const char *who = job->killer.who;
 
+	switch_find_again(job);
 	job->applied = true;
 	job->changed = switch_is_disabled(job) != job->disable;
 	if (job->changed && job->tunnel != NULL)
@@ -269,14 +295,20 @@ switch_find(struct admin_request *request, json_t *args,
 		    "say one name, one tunnel or one peer");
 		return false;
 	}
-	if (name != NULL)
-		return admin_find_any(request, context, name, &job->tunnel,
-		    &job->peer);
-	if (tunnel != NULL)
+	if (name != NULL) {
+		if (!admin_find_any(request, context, name, &job->tunnel,
+			&job->peer)) {
+			job->tunnel = NULL;
+			job->peer = NULL;
+		}
+	} else if (tunnel != NULL) {
 		job->tunnel = admin_find_tunnel(request, context->tunnels,
 		    tunnel);
-	else
+	} else {
 		job->peer = admin_find_peer(request, context->peers, peer);
+	}
+	tunnel_ref(job->tunnel);
+	peer_ref(job->peer);
 	return job->tunnel != NULL || job->peer != NULL;
 }
 

@@ -27,9 +27,16 @@ diagnose_name(struct admin_request *request, json_t *args, const char *key)
 
 struct diagnose_test {
 	struct admin_request *request;
-	const struct tunnel *tunnel;
+	struct tunnel *tunnel; /* counted */
 	struct probe *probe;
 };
+
+static void
+test_free(struct diagnose_test *test)
+{
+	tunnel_unref(test->tunnel);
+	free(test);
+}
 
 static json_t *
 test_step(const struct probe_step *step)
@@ -46,16 +53,16 @@ test_done(const struct probe_result *result, void *arg)
 	struct diagnose_test *test = arg;
 	const struct tunnel *tunnel = test->tunnel;
 	struct admin_request *request = test->request;
-	json_t *steps = json_array();
+	json_t *steps = json_array(), *answer;
 	size_t i;
 
-	free(test);
 	for (i = 0; i < result->n; i++)
 		json_array_append_new(steps, test_step(&result->steps[i]));
-	admin_answer(request,
-	    json_pack("{s:s, s:s, s:b, s:o}", "tunnel", tunnel->label, "end",
-		ledger_end_name(tunnel->end), "ok", result->ok, "steps",
-		steps));
+	answer = json_pack("{s:s, s:s, s:b, s:o}", "tunnel", tunnel->label,
+	    "end", ledger_end_name(tunnel->end), "ok", result->ok, "steps",
+	    steps);
+	test_free(test);
+	admin_answer(request, answer);
 }
 
 static void
@@ -64,7 +71,7 @@ test_cancelled(void *arg)
 	struct diagnose_test *test = arg;
 
 	probe_cancel(test->probe);
-	free(test);
+	test_free(test);
 }
 
 void
@@ -90,7 +97,7 @@ admin_test(struct admin_request *request, json_t *args, void *arg)
 		return;
 	}
 	test->request = request;
-	test->tunnel = tunnel;
+	test->tunnel = tunnel_ref(tunnel);
 	admin_request_on_cancel(request, test_cancelled, test);
 	/* Now, not at its end: it is done even if nobody waits for that. */
 	change.tunnel = tunnel;
@@ -110,6 +117,7 @@ static void
 ping_free(struct diagnose_ping *asked)
 {
 	peer_ping_cancel(asked->peer, &asked->ping);
+	peer_unref(asked->peer);
 	loop_timer_free(asked->timer);
 	free(asked);
 }
@@ -190,7 +198,7 @@ admin_ping(struct admin_request *request, json_t *args, void *arg)
 		return;
 	}
 	asked->request = request;
-	asked->peer = peer;
+	asked->peer = peer_ref(peer);
 	asked->ping.fn = ping_answered;
 	asked->ping.arg = asked;
 	if (peer_ping(peer, &asked->ping) != 0) {

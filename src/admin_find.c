@@ -43,20 +43,57 @@ tunnel_is_called(const struct tunnel *tunnel, const char *name)
 }
 
 static void
+candidates_tunnel(struct admin_candidates *found, struct tunnel *tunnel,
+    const char *name, const char *prefix)
+{
+	if (!tunnel_is_called(tunnel, name))
+		return;
+	found->tunnel = tunnel;
+	candidates_add(found, "%s%s%s", prefix, tunnel->peer == NULL ? "/" : "",
+	    tunnel->label);
+}
+
+static void
 candidates_tunnels(struct admin_candidates *found,
     const struct tunnels *tunnels, const char *name, const char *prefix)
 {
-	size_t i;
+	struct tunnel *tunnel;
 
-	for (i = 0; i < tunnels->n; i++) {
-		struct tunnel *tunnel = &tunnels->all[i];
+	TAILQ_FOREACH(tunnel, &tunnels->all, entry)
+		candidates_tunnel(found, tunnel, name, prefix);
+}
 
-		if (!tunnel_is_called(tunnel, name))
-			continue;
-		found->tunnel = tunnel;
-		candidates_add(found, "%s%s%s", prefix,
-		    tunnel->peer == NULL ? "/" : "", tunnel->label);
+/* Those that are configured no more: one of each label. */
+static void
+candidates_draining(struct admin_candidates *found,
+    const struct tunnels *tunnels, const char *name)
+{
+	struct tunnel *tunnel, *before;
+
+	TAILQ_FOREACH(tunnel, &tunnels->draining, entry) {
+		before = tunnels_find(tunnels, tunnel->label);
+		if (before == NULL)
+			TAILQ_FOREACH(before, &tunnels->draining, entry)
+				if (strcmp(before->label, tunnel->label) == 0)
+					break;
+		if (before == tunnel)
+			candidates_tunnel(found, tunnel, name, "");
 	}
+}
+
+static struct tunnel *
+candidates_choose(struct admin_request *request,
+    const struct admin_candidates *found, const char *name)
+{
+	if (found->n == 1)
+		return found->tunnel;
+	if (found->n == 0)
+		admin_fail(request, "not_found", "no tunnel is called %.128s",
+		    name);
+	else
+		admin_fail(request, "bad_request",
+		    "%s is ambiguous, say one of %s", name, found->text);
+	return NULL;
 }
 
 struct tunnel *
@@ -66,15 +103,20 @@ admin_find_tunnel(struct admin_request *request, const struct tunnels *tunnels,
 	struct admin_candidates found = { 0 };
 
 	candidates_tunnels(&found, tunnels, name, "");
-	if (found.n == 1)
-		return found.tunnel;
+	return candidates_choose(request, &found, name);
+}
+
+struct tunnel *
+admin_find_any_tunnel(struct admin_request *request,
+    const struct tunnels *tunnels, const char *name)
+{
+	struct admin_candidates found = { 0 };
+
+	candidates_tunnels(&found, tunnels, name, "");
+	/* A name that means a tunnel stays clear when others drain. */
 	if (found.n == 0)
-		admin_fail(request, "not_found", "no tunnel is called %.128s",
-		    name);
-	else
-		admin_fail(request, "bad_request",
-		    "%s is ambiguous, say one of %s", name, found.text);
-	return NULL;
+		candidates_draining(&found, tunnels, name);
+	return candidates_choose(request, &found, name);
 }
 
 struct peer *
@@ -87,6 +129,20 @@ admin_find_peer(struct admin_request *request, struct peers *peers,
 		admin_fail(request, "not_found", "no peer is called %.128s",
 		    name);
 	return peer;
+}
+
+struct peer *
+admin_find_any_peer(struct admin_request *request,
+    const struct admin_context *context, const char *name)
+{
+	const struct tunnel *tunnel;
+
+	if (peers_find(context->peers, name) == NULL)
+		TAILQ_FOREACH(tunnel, &context->tunnels->draining, entry)
+			if (tunnel->peer != NULL &&
+			    strcmp(peer_name(tunnel->peer), name) == 0)
+				return tunnel->peer;
+	return admin_find_peer(request, context->peers, name);
 }
 
 bool

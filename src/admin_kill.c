@@ -94,9 +94,9 @@ admin_killer_count(const struct admin_killer *killer, char *buf, size_t size)
 struct admin_kill_job {
 	struct admin_request *request;
 	struct admin_context *context;
-	const struct tunnel *tunnel;
-	const struct peer *peer;
-	char what[160]; /* the other selectors, in words */
+	struct tunnel *tunnel; /* counted; NULL: any */
+	struct peer *peer;     /* likewise */
+	char what[160];	       /* the other selectors, in words */
 	json_t *missing;
 	struct admin_killer killer;
 };
@@ -105,6 +105,8 @@ static void
 kill_free(struct admin_kill_job *job)
 {
 	admin_killer_clear(&job->killer);
+	tunnel_unref(job->tunnel);
+	peer_unref(job->peer);
 	json_decref(job->missing);
 	free(job);
 }
@@ -163,8 +165,8 @@ kill_new(struct admin_request *request, struct admin_context *context,
 		return NULL;
 	job->request = request;
 	job->context = context;
-	job->tunnel = selectors->tunnel;
-	job->peer = selectors->peer;
+	job->tunnel = tunnel_ref(selectors->tunnel);
+	job->peer = peer_ref(selectors->peer);
 	admin_select_describe(selectors, job->what, sizeof job->what);
 	job->missing = json_array();
 	if (admin_killer_init(&job->killer, request, context) == 0 &&

@@ -36,8 +36,13 @@ void admin_record(struct admin_request *request, struct admin_context *context,
  * that is one only; "/NAME" is a local tunnel. NULL after answering. */
 struct tunnel *admin_find_tunnel(struct admin_request *request,
     const struct tunnels *tunnels, const char *name);
+/* The same, also one that is configured no more, whose sessions drain. */
+struct tunnel *admin_find_any_tunnel(struct admin_request *request,
+    const struct tunnels *tunnels, const char *name);
 struct peer *admin_find_peer(struct admin_request *request, struct peers *peers,
     const char *name);
+struct peer *admin_find_any_peer(struct admin_request *request,
+    const struct admin_context *context, const char *name);
 
 /* admin_history.c: what the ledger is asked for. */
 admin_run_fn admin_session, admin_history, admin_links, admin_stats,
@@ -48,5 +53,7 @@ admin_run_fn admin_sessions, admin_kill, admin_disconnect, admin_disable,
 /* admin_diagnose.c, admin_events.c */
 admin_run_fn admin_test, admin_ping, admin_log_level, admin_config,
     admin_events;
+/* admin_reload.c */
+admin_run_fn admin_reload;
 
 #endif

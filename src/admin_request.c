@@ -43,10 +43,9 @@ request_take_id(struct admin_request *request)
 	return id;
 }
 
-/* Takes id; NULL means null. */
-static void
-client_send_error(struct admin_client *client, json_t *id, const char *code,
-    char *text)
+/* What went wrong, as JSON; NULL out of memory. */
+static json_t *
+make_error(const char *code, char *text)
 {
 	json_t *message = json_string(text);
 
@@ -57,15 +56,21 @@ client_send_error(struct admin_client *client, json_t *id, const char *code,
 				*c = '?';
 		message = json_string(text);
 	}
+	return json_pack("{s:s, s:o}", "code", code, "message", message);
+}
+
+/* Takes id and error; id NULL means null. */
+static void
+client_send_error(struct admin_client *client, json_t *id, json_t *error)
+{
 	admin_client_send(client,
-	    json_pack("{s:o?, s:b, s:{s:s, s:o}}", "id", id, "ok", 0, "error",
-		"code", code, "message", message));
+	    json_pack("{s:o?, s:b, s:o}", "id", id, "ok", 0, "error", error));
 }
 
 void
 admin_request_error(struct admin_client *client, const char *code, char *text)
 {
-	client_send_error(client, NULL, code, text);
+	client_send_error(client, NULL, make_error(code, text));
 }
 
 void
@@ -93,7 +98,28 @@ admin_fail(struct admin_request *request, const char *code, const char *fmt,
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	client_send_error(client, request_take_id(request), code, text);
+	client_send_error(client, request_take_id(request),
+	    make_error(code, text));
+}
+
+void
+admin_refuse(struct admin_request *request, json_t *details, const char *fmt,
+    ...)
+{
+	struct admin_client *client = request->client;
+	char text[512];
+	json_t *error;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	error = make_error("refused", text);
+	if (json_object_set_new(error, "details", details) != 0) {
+		json_decref(error);
+		error = NULL;
+	}
+	client_send_error(client, request_take_id(request), error);
 }
 
 void

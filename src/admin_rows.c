@@ -23,12 +23,17 @@ admin_row_text(const char *text)
 static unsigned
 admin_rows_peer_sessions(const struct peer *peer, const struct tunnels *tunnels)
 {
+	const struct tunnel *tunnel;
 	unsigned n = 0;
-	size_t i;
 
-	for (i = 0; i < tunnels->n; i++)
-		if (tunnels->all[i].peer == peer)
-			n += tunnels->all[i].n_sessions;
+	TAILQ_FOREACH(tunnel, &tunnels->all, entry)
+		if (tunnel->peer == peer)
+			n += tunnel->n_sessions;
+	/* Also of another peer of that name, which was removed meanwhile. */
+	TAILQ_FOREACH(tunnel, &tunnels->draining, entry)
+		if (tunnel->peer != NULL &&
+		    strcmp(peer_name(tunnel->peer), peer_name(peer)) == 0)
+			n += tunnel->n_sessions;
 	return n;
 }
 
@@ -78,13 +83,35 @@ admin_row_peer(const struct peer *peer, const struct tunnels *tunnels)
 	/* clang-format on */
 }
 
+/* Until when, and whether another one has its place; null: it is in force. */
+static json_t *
+admin_row_draining(const struct tunnel_drain *drain)
+{
+	if (!drain->on)
+		return json_null();
+	return json_pack("{s:o, s:o, s:b}", "since",
+	    admin_row_time(drain->since_us), "until",
+	    admin_row_time(drain->until_us), "changed", drain->changed);
+}
+
+static const char *
+admin_tunnel_state(const struct tunnel *tunnel, bool up)
+{
+	if (tunnel->drain.on)
+		return "draining";
+	if (tunnel->disabled)
+		return "disabled";
+	return up ? "up" : "down";
+}
+
 json_t *
 admin_row_tunnel(const struct tunnel *tunnel)
 {
 	const struct config_tunnel *conf = tunnel->conf;
 	char listen[ADDR_TEXT_SIZE] = "", connect[ADDR_TEXT_SIZE] = "";
 	bool up = tunnel->peer == NULL || peer_is_up(tunnel->peer);
-	uint64_t up_bytes, down_bytes, refused = 0;
+	struct tunnel_counts counts;
+	uint64_t refused = 0;
 	double up_rate, down_rate;
 	struct addr_sock bound;
 	int i;
@@ -95,13 +122,13 @@ admin_row_tunnel(const struct tunnel *tunnel)
 	}
 	if (conf->has_connect)
 		addr_format(&conf->connect, connect, sizeof connect);
+	tunnel_get_counts(tunnel, &counts);
 	for (i = 0; i < REASON_COUNT; i++)
-		refused += tunnel->refused[i];
-	tunnel_get_bytes(tunnel, &up_bytes, &down_bytes);
+		refused += counts.refused[i];
 	tunnel_get_rates(tunnel, &up_rate, &down_rate);
 	/* clang-format off */
 	return json_pack("{s:s, s:o, s:s, s:s, s:s, s:o, s:o, s:s, s:i, s:I, "
-	    "s:i, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o}",
+	    "s:i, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o}",
 	    "name", conf->name,
 	    "peer", admin_row_text(conf->peer),
 	    "type", "tcp",
@@ -109,19 +136,20 @@ admin_row_tunnel(const struct tunnel *tunnel)
 	    "end", ledger_end_name(tunnel->end),
 	    "listen", admin_row_text(listen),
 	    "connect", admin_row_text(connect),
-	    "state", tunnel->disabled ? "disabled" : up ? "up" : "down",
+	    "state", admin_tunnel_state(tunnel, up),
 	    "sessions", (int)tunnel->n_sessions,
-	    "sessions_total", (json_int_t)tunnel->total,
+	    "sessions_total", (json_int_t)counts.total,
 	    "held", up ? 0 : (int)tunnel->n_waiting,
 	    "refused", (json_int_t)refused,
-	    "up_bytes", (json_int_t)up_bytes,
-	    "down_bytes", (json_int_t)down_bytes,
+	    "up_bytes", (json_int_t)counts.up_bytes,
+	    "down_bytes", (json_int_t)counts.down_bytes,
 	    "up_rate", up_rate,
 	    "down_rate", down_rate,
 	    "last_error", admin_row_text(tunnel->error),
 	    "last_error_at", admin_row_time(tunnel->error_us),
 	    "disabled", admin_row_disabled(tunnel->disabled,
-		tunnel->disabled_us, tunnel->disabled_by));
+		tunnel->disabled_us, tunnel->disabled_by),
+	    "draining", admin_row_draining(&tunnel->drain));
 	/* clang-format on */
 }
 

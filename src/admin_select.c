@@ -67,7 +67,7 @@ arg_names(struct admin_request *request, json_t *args,
 	    !admin_arg_string(request, args, "peer", &peer))
 		return false;
 	if (peer != NULL) {
-		out->peer = admin_find_peer(request, context->peers, peer);
+		out->peer = admin_find_any_peer(request, context, peer);
 		if (out->peer == NULL)
 			return false;
 	}
@@ -76,7 +76,7 @@ arg_names(struct admin_request *request, json_t *args,
 	if (peer != NULL && strlen(tunnel) < NAME_SIZE)
 		out->tunnel = tunnels_find_peer(context->tunnels, peer, tunnel);
 	if (out->tunnel == NULL)
-		out->tunnel = admin_find_tunnel(request, context->tunnels,
+		out->tunnel = admin_find_any_tunnel(request, context->tunnels,
 		    tunnel);
 	return out->tunnel != NULL;
 }
@@ -169,9 +169,14 @@ select_fits(const struct admin_selectors *selectors,
 	const struct tunnel *tunnel = session->tunnel;
 	double age = (double)(now_us - session->opened_us) / 1e6;
 
-	if (selectors->tunnel != NULL && selectors->tunnel != tunnel)
+	/* By name: sessions of what changed belong to it, too. */
+	if (selectors->tunnel != NULL &&
+	    strcmp(selectors->tunnel->label, tunnel->label) != 0)
 		return false;
-	if (selectors->peer != NULL && selectors->peer != tunnel->peer)
+	if (selectors->peer != NULL &&
+	    (tunnel->peer == NULL ||
+		strcmp(peer_name(selectors->peer), peer_name(tunnel->peer)) !=
+		    0))
 		return false;
 	if (selectors->open_only && session->state != SESSION_OPEN)
 		return false;

@@ -12,8 +12,8 @@
 struct admin_selectors {
 	bool any;		     /* at least one was given */
 	const json_t *ids;	     /* an array of integers; NULL: any */
-	const struct tunnel *tunnel; /* NULL: any */
-	const struct peer *peer;     /* NULL: any */
+	struct tunnel *tunnel;	     /* all of its label; NULL: any */
+	struct peer *peer;	     /* all of its name; NULL: any */
 	bool by_source, unix_source; /* of a UNIX socket, or of these: */
 	struct addr_cidr source;
 	double older, idle; /* seconds, at least */

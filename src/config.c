@@ -14,16 +14,14 @@
 static void
 config_free(struct config *config)
 {
-	for (size_t i = 0; i < config->n_peers; i++) {
-		auth_wipe(&config->peers[i].secret,
-		    sizeof(config->peers[i].secret));
-		config_section_clear(CONFIG_SECTION_PEER, &config->peers[i]);
-	}
+	for (size_t i = 0; i < config->n_peers; i++)
+		config_peer_unref(config->peers[i]);
 	free(config->peers);
 	for (size_t i = 0; i < config->n_tunnels; i++)
-		config_section_clear(CONFIG_SECTION_TUNNEL,
-		    &config->tunnels[i]);
+		config_tunnel_unref(config->tunnels[i]);
 	free(config->tunnels);
+	free(config->peers_by_name);
+	free(config->tunnels_by_name);
 	config_section_clear(CONFIG_SECTION_METRICS, &config->metrics);
 	config_section_clear(CONFIG_SECTION_GATEWAY, &config->gateway);
 	config_section_clear(CONFIG_SECTION_DAEMON, &config->daemon);
@@ -69,16 +67,44 @@ config_unref(struct config *config)
 		config_free(config);
 }
 
+/* Made by config_parse.c, and const only for those who hold them. */
 const struct config_peer *
-config_find_peer(const struct config *config, const char *name)
+config_peer_ref(const struct config_peer *peer)
 {
-	if (config == NULL || name == NULL)
-		return NULL;
-	for (size_t i = 0; i < config->n_peers; i++)
-		if (config->peers[i].name != NULL &&
-		    strcmp(config->peers[i].name, name) == 0)
-			return &config->peers[i];
-	return NULL;
+	if (peer != NULL)
+		((struct config_peer *)peer)->refs++;
+	return peer;
+}
+
+void
+config_peer_unref(const struct config_peer *held)
+{
+	struct config_peer *peer = (struct config_peer *)held;
+
+	if (peer == NULL || --peer->refs > 0)
+		return;
+	auth_wipe(&peer->secret, sizeof(peer->secret));
+	config_section_clear(CONFIG_SECTION_PEER, peer);
+	free(peer);
+}
+
+const struct config_tunnel *
+config_tunnel_ref(const struct config_tunnel *tunnel)
+{
+	if (tunnel != NULL)
+		((struct config_tunnel *)tunnel)->refs++;
+	return tunnel;
+}
+
+void
+config_tunnel_unref(const struct config_tunnel *held)
+{
+	struct config_tunnel *tunnel = (struct config_tunnel *)held;
+
+	if (tunnel == NULL || --tunnel->refs > 0)
+		return;
+	config_section_clear(CONFIG_SECTION_TUNNEL, tunnel);
+	free(tunnel);
 }
 
 char *
@@ -89,6 +115,14 @@ config_tunnel_label(const struct config_tunnel *tunnel, char *buf, size_t size)
 	else
 		snprintf(buf, size, "%s", tunnel->name);
 	return buf;
+}
+
+void *
+config_grow(void *list, size_t n, size_t size)
+{
+	if (n > 0 && (n & (n - 1)) != 0)
+		return list;
+	return reallocarray(list, n > 0 ? n * 2 : 1, size);
 }
 
 void
@@ -108,7 +142,7 @@ config_error_add(struct config_reader *reader, const char *file, unsigned line,
 	error.file = strdup(file);
 	error.line = (int)line;
 	error.message = strdup(message);
-	list = reallocarray(errors->list, errors->n + 1, sizeof(*list));
+	list = config_grow(errors->list, errors->n, sizeof(*list));
 	if (list != NULL)
 		errors->list = list;
 	if (list == NULL || error.file == NULL || error.message == NULL) {
@@ -132,38 +166,48 @@ config_errors_clear(struct config_errors *errors)
 	errors->n = 0;
 }
 
-/* By file (the main one first), then by line. */
+/* An error, and where it was in the list. */
+struct config_error_place {
+	struct config_error error;
+	size_t place;
+};
+
+/* By file (the main one first), then by line, then as they were found. */
 static int
-config_error_compare(const struct config_error *x, const struct config_error *y,
-    const char *path)
+config_error_compare(const void *a, const void *b, void *path)
 {
-	bool x_main = strcmp(x->file, path) == 0;
-	bool y_main = strcmp(y->file, path) == 0;
+	const struct config_error_place *x = a, *y = b;
+	bool x_main = strcmp(x->error.file, path) == 0;
+	bool y_main = strcmp(y->error.file, path) == 0;
+	int order;
 
 	if (x_main != y_main)
 		return x_main ? -1 : 1;
-	if (!x_main && strcmp(x->file, y->file) != 0)
-		return strcmp(x->file, y->file);
-	return (x->line > y->line) - (x->line < y->line);
+	order = x_main ? 0 : strcmp(x->error.file, y->error.file);
+	if (order == 0)
+		order = (x->error.line > y->error.line) -
+		    (x->error.line < y->error.line);
+	return order != 0 ? order :
+			    (x->place > y->place) - (x->place < y->place);
 }
 
-/* Keeps the order of equals. Few are out of place: a pass each at most. */
+/* Left as they are if memory has run out. */
 static void
-config_errors_sort(struct config_errors *errors, const char *path)
+config_errors_sort(struct config_errors *errors, char *path)
 {
-	struct config_error error;
-	size_t j;
+	struct config_error_place *sorted;
 
-	for (size_t i = 1; i < errors->n; i++) {
-		error = errors->list[i];
-		for (j = i; j > 0; j--) {
-			if (config_error_compare(&errors->list[j - 1], &error,
-				path) <= 0)
-				break;
-			errors->list[j] = errors->list[j - 1];
-		}
-		errors->list[j] = error;
+	sorted = calloc(errors->n + 1, sizeof(*sorted));
+	if (sorted == NULL)
+		return;
+	for (size_t i = 0; i < errors->n; i++) {
+		sorted[i].error = errors->list[i];
+		sorted[i].place = i;
 	}
+	qsort_r(sorted, errors->n, sizeof(*sorted), config_error_compare, path);
+	for (size_t i = 0; i < errors->n; i++)
+		errors->list[i] = sorted[i].error;
+	free(sorted);
 }
 
 struct config *
@@ -176,8 +220,10 @@ config_load(const char *path, struct config_errors *errors)
 	errors->list = NULL;
 	errors->n = 0;
 	config = config_new(path);
-	if (config == NULL)
+	if (config == NULL) {
+		config_error_add(&reader, path, 0, "out of memory");
 		return NULL;
+	}
 	reader.config = config;
 	if (config_scan(&reader, &text) == 0)
 		config_parse(&reader, text);

@@ -128,32 +128,27 @@ config_check_peer_times(struct config_reader *reader,
 
 static void
 config_check_peer_name(struct config_reader *reader,
-    const config_setting_t *group, size_t place)
+    const config_setting_t *group, const struct config_peer *peer)
 {
-	const struct config_peer *peers = reader->config->peers;
+	const struct config_peer *first;
 
-	for (size_t i = 0; i < place; i++) {
-		if (peers[i].name == NULL ||
-		    strcmp(peers[i].name, peers[place].name) != 0)
-			continue;
+	first = config_find_peer(reader->config, peer->name);
+	if (first != NULL && first != peer)
 		config_error_at(reader,
 		    config_setting_get_member(group, "name"), NULL,
 		    "there is a peer of this name already, on line %d",
-		    peers[i].line);
-		return;
-	}
+		    first->line);
 }
 
 static void
 config_check_peer(struct config_reader *reader, const config_setting_t *root,
     const config_setting_t *group, size_t place)
 {
-	struct config_peer *peer = &reader->config->peers[place];
+	struct config_peer *peer = reader->config->peers[place];
 	const char *name = reader->config->daemon.name;
 
 	config_where_peer(reader, peer->name, place);
-	if (peer->name != NULL)
-		config_check_peer_name(reader, group, place);
+	config_check_peer_name(reader, group, peer);
 	if (peer->as == NULL && name != NULL && !config_has(group, "as") &&
 	    (peer->as = strdup(name)) == NULL)
 		reader->out_of_memory = true;
@@ -211,8 +206,8 @@ config_check_secrets(struct config_reader *reader,
 		group = config_element(peers, i);
 		if (group == NULL)
 			continue;
-		config_where_peer(reader, config->peers[i].name, i);
-		config_check_secret(reader, group, &config->peers[i],
+		config_where_peer(reader, config->peers[i]->name, i);
+		config_check_secret(reader, group, config->peers[i],
 		    is_known ? &as : NULL);
 	}
 	if (is_known)
@@ -242,32 +237,18 @@ config_check_tunnel_ends(struct config_reader *reader,
 	}
 }
 
-static bool
-config_same_owner(const struct config_tunnel *a, const struct config_tunnel *b)
-{
-	if (a->peer == NULL || b->peer == NULL)
-		return a->peer == b->peer;
-	return strcmp(a->peer, b->peer) == 0;
-}
-
 static void
 config_check_tunnel_name(struct config_reader *reader,
-    const config_setting_t *group, size_t place)
+    const config_setting_t *group, const struct config_tunnel *tunnel)
 {
-	const struct config_tunnel *tunnels = reader->config->tunnels;
-	const struct config_tunnel *tunnel = &tunnels[place];
+	const struct config_tunnel *first;
 
-	for (size_t i = 0; i < place; i++) {
-		if (tunnels[i].name == NULL ||
-		    strcmp(tunnels[i].name, tunnel->name) != 0 ||
-		    !config_same_owner(&tunnels[i], tunnel))
-			continue;
+	first = config_find_tunnel(reader->config, tunnel->peer, tunnel->name);
+	if (first != NULL && first != tunnel)
 		config_error_at(reader,
 		    config_setting_get_member(group, "name"), NULL,
 		    "there is a tunnel of this name already, on line %d",
-		    tunnels[i].line);
-		return;
-	}
+		    first->line);
 }
 
 static void
@@ -280,13 +261,12 @@ config_check_tunnels(struct config_reader *reader, const config_setting_t *list,
 	char quoted[CONFIG_TEXT_MAX];
 
 	for (size_t i = 0; i < config->n_tunnels; i++) {
-		tunnel = &config->tunnels[i];
+		tunnel = config->tunnels[i];
 		group = config_element(list, i);
 		if (group == NULL)
 			continue;
 		config_where_tunnel(reader, tunnel->peer, tunnel->name, i);
-		if (tunnel->name != NULL)
-			config_check_tunnel_name(reader, group, i);
+		config_check_tunnel_name(reader, group, tunnel);
 		if (peers_known && tunnel->peer != NULL &&
 		    config_find_peer(config, tunnel->peer) == NULL)
 			config_error_at(reader,
@@ -313,6 +293,38 @@ config_check_metrics(struct config_reader *reader, const config_setting_t *root)
 	reader->where[0] = '\0';
 }
 
+static int
+config_order_texts(const void *x, const void *y)
+{
+	const struct config_place *a = *(struct config_place *const *)x;
+	const struct config_place *b = *(struct config_place *const *)y;
+	int order = strcmp(a->text, b->text);
+
+	/* Of the same array: in the order of the file. */
+	return order != 0 ? order : (a > b) - (a < b);
+}
+
+static void
+config_find_first_places(struct config_reader *reader)
+{
+	struct config_place **sorted;
+
+	sorted = calloc(reader->n_places + 1, sizeof(*sorted));
+	if (sorted == NULL) {
+		reader->out_of_memory = true;
+		return;
+	}
+	for (size_t i = 0; i < reader->n_places; i++) {
+		sorted[i] = &reader->places[i];
+		sorted[i]->first = sorted[i];
+	}
+	qsort(sorted, reader->n_places, sizeof(*sorted), config_order_texts);
+	for (size_t i = 1; i < reader->n_places; i++)
+		if (strcmp(sorted[i]->text, sorted[i - 1]->text) == 0)
+			sorted[i]->first = sorted[i - 1]->first;
+	free(sorted);
+}
+
 /*
  * No two listeners at the same address. Addresses that merely overlap
  * (":80" and "127.0.0.1:80") are left to the kernel, which knows.
@@ -321,8 +333,9 @@ static void
 config_check_places(struct config_reader *reader)
 {
 	const char *admin = reader->config->daemon.admin_socket;
-	const struct config_place *place, *first;
+	const struct config_place *place;
 
+	config_find_first_places(reader);
 	for (size_t i = 0; i < reader->n_places; i++) {
 		place = &reader->places[i];
 		memcpy(reader->where, place->where, sizeof(reader->where));
@@ -330,16 +343,12 @@ config_check_places(struct config_reader *reader)
 		    strcmp(place->text + 5, admin) == 0)
 			config_error_at(reader, place->at, "listen",
 			    "%s is daemon.admin_socket", place->text);
-		for (size_t j = 0; j < i; j++) {
-			first = &reader->places[j];
-			if (strcmp(first->text, place->text) != 0)
-				continue;
-			config_error_at(reader, place->at, "listen",
-			    "%s is taken by %s on line %u", place->text,
-			    first->where,
-			    (unsigned)config_setting_source_line(first->at));
-			break;
-		}
+		if (place->first == NULL || place->first == place)
+			continue;
+		config_error_at(reader, place->at, "listen",
+		    "%s is taken by %s on line %u", place->text,
+		    place->first->where,
+		    (unsigned)config_setting_source_line(place->first->at));
 	}
 }
 
@@ -352,6 +361,10 @@ config_check(struct config_reader *reader, const config_setting_t *root)
 	peers = config_setting_get_member(root, "peers");
 	tunnels = config_setting_get_member(root, "tunnels");
 	reader->where[0] = '\0';
+	if (config_index(config) == -1) {
+		reader->out_of_memory = true;
+		return;
+	}
 	config_check_name(reader, root);
 	config_check_metrics(reader, root);
 	for (size_t i = 0; i < config->n_peers; i++)

@@ -1,51 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 #include "config_json.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "config_options.h"
-
-/* The structs of a section that stands at the top of the file. */
-struct config_json_place {
-	const char *first;
-	size_t n, size;
-};
-
-static struct config_json_place
-config_json_find(const struct config *config, enum config_section section)
-{
-	struct config_json_place place = { .n = 1 };
-
-	switch (section) {
-	case CONFIG_SECTION_DAEMON:
-		place.first = (const char *)&config->daemon;
-		break;
-	case CONFIG_SECTION_GATEWAY:
-		place.first = (const char *)&config->gateway;
-		break;
-	case CONFIG_SECTION_METRICS:
-		place.first = (const char *)&config->metrics;
-		break;
-	case CONFIG_SECTION_PEER:
-		place.first = (const char *)config->peers;
-		place.n = config->n_peers;
-		place.size = sizeof *config->peers;
-		break;
-	case CONFIG_SECTION_TUNNEL:
-		place.first = (const char *)config->tunnels;
-		place.n = config->n_tunnels;
-		place.size = sizeof *config->tunnels;
-		break;
-	/* Within others, or none: */
-	case CONFIG_SECTION_TOP:
-	case CONFIG_SECTION_HEARTBEAT:
-	case CONFIG_SECTION_RECONNECT:
-	case CONFIG_SECTION_COUNT:
-		break;
-	}
-	return place;
-}
 
 static json_t *
 config_json_word(const struct config_option *option, const char *member)
@@ -115,6 +75,18 @@ config_json_text(const char *text)
 }
 
 static json_t *
+config_json_on_change(enum config_on_change on_change, double seconds)
+{
+	char text[64];
+
+	if (on_change != CONFIG_ON_CHANGE_DRAIN)
+		return json_string(on_change == CONFIG_ON_CHANGE_KILL ? "kill" :
+									"keep");
+	snprintf(text, sizeof text, "drain:%.15g", seconds);
+	return json_string(text);
+}
+
+static json_t *
 config_json_value(const struct config_option *option, const char *base)
 {
 	const char *member = base + option->offset;
@@ -136,6 +108,10 @@ config_json_value(const struct config_option *option, const char *base)
 	case CONFIG_KIND_LISTENS:
 	case CONFIG_KIND_NETWORKS:
 		return config_json_list(option, base);
+	case CONFIG_KIND_ON_CHANGE:
+		return config_json_on_change(*(const enum config_on_change *)
+						 member,
+		    *(const double *)(base + option->companion));
 	default:
 		return config_json_text(*(char *const *)member);
 	}
@@ -149,11 +125,18 @@ config_json_is_void(enum config_section section, const char *base)
 	    !((const struct config_peer *)base)->dials;
 }
 
+json_t *
+config_json_option(const struct config_option *option, const void *base)
+{
+	return config_json_is_void(option->section, base) ?
+	    json_null() :
+	    config_json_value(option, base);
+}
+
 /* One group, and those within it, whose options stand in the same struct. */
 static json_t *
 config_json_group(enum config_section section, const char *base)
 {
-	bool is_void = config_json_is_void(section, base);
 	json_t *group = json_object();
 	int failed = 0, inner;
 	size_t i;
@@ -162,9 +145,7 @@ config_json_group(enum config_section section, const char *base)
 		if (config_options[i].section == section)
 			failed |= json_object_set_new(group,
 			    config_options[i].key,
-			    is_void ?
-				json_null() :
-				config_json_value(&config_options[i], base));
+			    config_json_option(&config_options[i], base));
 	for (inner = CONFIG_SECTION_TOP + 1; inner < CONFIG_SECTION_COUNT;
 	     inner++)
 		if (config_sections[inner].parent == section)
@@ -177,24 +158,46 @@ config_json_group(enum config_section section, const char *base)
 	return NULL;
 }
 
+/* Appended to list, which is no more if that failed. */
+static json_t *
+config_json_append(json_t *list, enum config_section section, const void *base)
+{
+	if (json_array_append_new(list, config_json_group(section, base)) == 0)
+		return list;
+	json_decref(list);
+	return NULL;
+}
+
 static json_t *
 config_json_section(const struct config *config, enum config_section section)
 {
-	struct config_json_place place = config_json_find(config, section);
 	json_t *list;
-	size_t i;
 
-	if (!config_sections[section].is_list)
-		return config_json_group(section, place.first);
-	list = json_array();
-	for (i = 0; i < place.n; i++)
-		if (json_array_append_new(list,
-			config_json_group(section,
-			    place.first + i * place.size)) != 0) {
-			json_decref(list);
-			return NULL;
-		}
-	return list;
+	switch (section) {
+	case CONFIG_SECTION_DAEMON:
+		return config_json_group(section,
+		    (const char *)&config->daemon);
+	case CONFIG_SECTION_GATEWAY:
+		return config_json_group(section,
+		    (const char *)&config->gateway);
+	case CONFIG_SECTION_METRICS:
+		return config_json_group(section,
+		    (const char *)&config->metrics);
+	case CONFIG_SECTION_PEER:
+		list = json_array();
+		for (size_t i = 0; list != NULL && i < config->n_peers; i++)
+			list = config_json_append(list, section,
+			    config->peers[i]);
+		return list;
+	case CONFIG_SECTION_TUNNEL:
+		list = json_array();
+		for (size_t i = 0; list != NULL && i < config->n_tunnels; i++)
+			list = config_json_append(list, section,
+			    config->tunnels[i]);
+		return list;
+	default:
+		return NULL; /* within others, or none */
+	}
 }
 
 json_t *

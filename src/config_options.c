@@ -38,10 +38,11 @@ const struct config_section_info config_sections[CONFIG_SECTION_COUNT] = {
 const struct config_option config_options[] = {
 	{ CONFIG_SECTION_DAEMON, "name", CONFIG_KIND_NAME,
 	  .offset = IN_DAEMON(name), .fallback = "(host name)",
+	  .restart = true,
 	  .help = "the name of this daemon towards its peers" },
 	{ CONFIG_SECTION_DAEMON, "admin_socket", CONFIG_KIND_PATH,
 	  .offset = IN_DAEMON(admin_socket), .max = 107,
-	  .fallback = "/run/tunneld/admin.sock",
+	  .fallback = "/run/tunneld/admin.sock", .restart = true,
 	  .help = "the UNIX socket that tunnelctl asks" },
 	{ CONFIG_SECTION_DAEMON, "admin_group", CONFIG_KIND_GROUP,
 	  .offset = IN_DAEMON(admin_group),
@@ -51,7 +52,7 @@ const struct config_option config_options[] = {
 	  .help = "its members may look with tunnelctl, and change nothing" },
 	{ CONFIG_SECTION_DAEMON, "database", CONFIG_KIND_PATH,
 	  .offset = IN_DAEMON(database), .max = 4000,
-	  .fallback = "/var/lib/tunneld/sessions.db",
+	  .fallback = "/var/lib/tunneld/sessions.db", .restart = true,
 	  .help = "the ledger of sessions and links" },
 	{ CONFIG_SECTION_DAEMON, "retention_days", CONFIG_KIND_INT,
 	  .offset = IN_DAEMON(retention_days), .fallback = "90",
@@ -70,7 +71,7 @@ const struct config_option config_options[] = {
 	  .words = "error warning notice info debug",
 	  .help = "the least severe messages that are logged" },
 	{ CONFIG_SECTION_DAEMON, "user", CONFIG_KIND_USER,
-	  .offset = IN_DAEMON(user),
+	  .offset = IN_DAEMON(user), .restart = true,
 	  .help = "whom to become when started by root" },
 	{ CONFIG_SECTION_DAEMON, "max_handshakes", CONFIG_KIND_INT,
 	  .offset = IN_DAEMON(max_handshakes), .fallback = "1024",
@@ -180,6 +181,11 @@ const struct config_option config_options[] = {
 	  .offset = IN_TUNNEL(max_held), .fallback = "256",
 	  .min = 1, .max = 65536,
 	  .help = "users that wait so at a time" },
+	{ CONFIG_SECTION_TUNNEL, "on_change", CONFIG_KIND_ON_CHANGE,
+	  .offset = IN_TUNNEL(on_change), .companion = IN_TUNNEL(drain_seconds),
+	  .fallback = "keep", .words = "keep kill drain:SECONDS",
+	  .min = 0.1, .max = 31536000,
+	  .help = "what a reload that changes the tunnel does to sessions" },
 };
 
 const size_t config_options_count =
@@ -194,7 +200,6 @@ static const struct {
 	{ CONFIG_SECTION_TUNNEL, "proxy_protocol" },
 	{ CONFIG_SECTION_COUNT, "lanes" },
 	{ CONFIG_SECTION_COUNT, "link_memory" },
-	{ CONFIG_SECTION_COUNT, "on_change" },
 	{ CONFIG_SECTION_COUNT, "window_max" },
 };
 
@@ -211,6 +216,7 @@ static const char *const config_kind_names[CONFIG_KIND_COUNT] = {
 	[CONFIG_KIND_CONNECT] = "a string",
 	[CONFIG_KIND_LISTENS] = "a string or a list of strings",
 	[CONFIG_KIND_NETWORKS] = "a string or a list of strings",
+	[CONFIG_KIND_ON_CHANGE] = "a string",
 };
 
 /* The TYPE that config_options_print shows; of a WORD, its words. */
@@ -398,6 +404,7 @@ config_option_set_default(const struct config_option *option, void *base)
 		return 0;
 	switch (option->kind) {
 	case CONFIG_KIND_WORD:
+	case CONFIG_KIND_ON_CHANGE:
 		config_option_set_word(option, base,
 		    config_word_find(option->words, option->fallback));
 		return 0;
@@ -472,9 +479,8 @@ config_options_print(void (*line)(const char *text, void *arg), void *arg)
 	for (size_t i = 0; i < config_options_count; i++) {
 		option = &config_options[i];
 		snprintf(type, sizeof(type), "%s",
-		    option->kind == CONFIG_KIND_WORD ?
-			option->words :
-			config_kind_types[option->kind]);
+		    option->words != NULL ? option->words :
+					    config_kind_types[option->kind]);
 		for (char *p = type; *p != '\0'; p++)
 			if (*p == ' ')
 				*p = '|';

@@ -35,18 +35,20 @@ extern const struct config_section_info config_sections[CONFIG_SECTION_COUNT];
 
 /* What an option is in the file, and the member that holds it. */
 enum config_kind {
-	CONFIG_KIND_NAME,     /* string: name_is_valid; char * */
-	CONFIG_KIND_PATH,     /* string: absolute, at most max; char * */
-	CONFIG_KIND_USER,     /* string: getpwnam knows it; char * */
-	CONFIG_KIND_GROUP,    /* string: getgrnam knows it; char * */
-	CONFIG_KIND_WORD,     /* string: one of words; an enum, in order */
-	CONFIG_KIND_INT,      /* whole number in min..max; int */
-	CONFIG_KIND_INT64,    /* the same; int64_t */
-	CONFIG_KIND_SECONDS,  /* number in min..max; double */
-	CONFIG_KIND_LISTEN,   /* string: a literal address; struct addr */
-	CONFIG_KIND_CONNECT,  /* string: host and port; struct addr */
-	CONFIG_KIND_LISTENS,  /* min..max of them; struct addr *, companion */
-	CONFIG_KIND_NETWORKS, /* the same; struct addr_cidr *, companion */
+	CONFIG_KIND_NAME,      /* string: name_is_valid; char * */
+	CONFIG_KIND_PATH,      /* string: absolute, at most max; char * */
+	CONFIG_KIND_USER,      /* string: getpwnam knows it; char * */
+	CONFIG_KIND_GROUP,     /* string: getgrnam knows it; char * */
+	CONFIG_KIND_WORD,      /* string: one of words; an enum, in order */
+	CONFIG_KIND_INT,       /* whole number in min..max; int */
+	CONFIG_KIND_INT64,     /* the same; int64_t */
+	CONFIG_KIND_SECONDS,   /* number in min..max; double */
+	CONFIG_KIND_LISTEN,    /* string: a literal address; struct addr */
+	CONFIG_KIND_CONNECT,   /* string: host and port; struct addr */
+	CONFIG_KIND_LISTENS,   /* min..max of them; struct addr *, companion */
+	CONFIG_KIND_NETWORKS,  /* the same; struct addr_cidr *, companion */
+	CONFIG_KIND_ON_CHANGE, /* string: one of words, of which the last ends
+				  in a number in min..max; enum, companion */
 	CONFIG_KIND_COUNT
 };
 
@@ -57,14 +59,16 @@ struct config_option {
 	size_t offset;	  /* in the struct of the section, or of its parent for
 			  heartbeat and reconnect */
 	size_t companion; /* LISTEN, CONNECT: offset of the bool "it is
-			     there"; lists: offset of the size_t count */
+			     there"; lists: offset of the size_t count;
+			     ON_CHANGE: offset of the double */
 	const char *fallback; /* as written in the file; in parentheses where
 				 it is worked out later; NULL: none */
 	double min;	      /* numbers and lists */
 	double max;	      /* numbers, lists, length of a path */
-	const char *words;    /* WORD: in the order of the enum, by spaces */
-	const char *later;    /* WORD: known, but not supported yet */
+	const char *words; /* WORD, ON_CHANGE: in the enum's order, by spaces */
+	const char *later; /* WORD: known, but not supported yet */
 	bool required;
+	bool restart; /* a change of it is refused by a reload */
 	const char *help;
 };
 

@@ -139,21 +139,6 @@ static void
 config_parse_element(struct config_reader *reader,
     const config_setting_t *group, enum config_section section, void *base)
 {
-	size_t place = (size_t)config_setting_index(group);
-	const char *name = NULL;
-	int line = (int)config_setting_source_line(group);
-
-	if (config_setting_is_group(group))
-		name = config_peek(group, "name");
-	if (section == CONFIG_SECTION_PEER) {
-		((struct config_peer *)base)->line = line;
-		config_where_peer(reader, name, place);
-	} else {
-		((struct config_tunnel *)base)->line = line;
-		config_where_tunnel(reader,
-		    name != NULL ? config_peek(group, "peer") : NULL, name,
-		    place);
-	}
 	if (!config_setting_is_group(group))
 		config_error_at(reader, group, NULL,
 		    "must be a group, { ... }, not %s",
@@ -162,35 +147,80 @@ config_parse_element(struct config_reader *reader,
 		reader->out_of_memory = true;
 	else
 		config_parse_group(reader, group, section, base);
+	reader->where[0] = '\0';
 }
 
-/* Into a new array of *count structs of size bytes, one for each element. */
-static void *
-config_parse_list(struct config_reader *reader, const config_setting_t *list,
-    enum config_section section, size_t size, size_t *count)
+/* How many elements it has; 0 and an error if it is no list. */
+static size_t
+config_list_length(struct config_reader *reader, const config_setting_t *list,
+    enum config_section section)
 {
-	size_t n;
-	char *items;
+	if (config_setting_is_list(list))
+		return (size_t)config_setting_length(list);
+	config_error_at(reader, list, config_sections[section].key,
+	    "must be a list of groups, ( { ... }, { ... } ), not %s",
+	    config_type_name(list));
+	return 0;
+}
 
-	if (!config_setting_is_list(list)) {
-		config_error_at(reader, list, config_sections[section].key,
-		    "must be a list of groups, ( { ... }, { ... } ), not %s",
-		    config_type_name(list));
-		return NULL;
-	}
-	n = (size_t)config_setting_length(list);
-	items = calloc(n > 0 ? n : 1, size);
-	if (items == NULL) {
+static const char *
+config_peek_name(const config_setting_t *group, const char *key)
+{
+	return config_setting_is_group(group) ? config_peek(group, key) : NULL;
+}
+
+static void
+config_parse_peers(struct config_reader *reader, const config_setting_t *list)
+{
+	struct config *config = reader->config;
+	size_t n = config_list_length(reader, list, CONFIG_SECTION_PEER);
+	const config_setting_t *group;
+	struct config_peer *peer;
+
+	config->peers = calloc(n + 1, sizeof(struct config_peer *));
+	if (config->peers == NULL)
 		reader->out_of_memory = true;
-		return NULL;
+	for (size_t i = 0; i < n && !reader->out_of_memory; i++) {
+		peer = calloc(1, sizeof(*peer));
+		if (peer == NULL) {
+			reader->out_of_memory = true;
+			return;
+		}
+		config->peers[config->n_peers++] = peer;
+		group = config_setting_get_elem(list, (unsigned)i);
+		peer->refs = 1;
+		peer->line = (int)config_setting_source_line(group);
+		config_where_peer(reader, config_peek_name(group, "name"), i);
+		config_parse_element(reader, group, CONFIG_SECTION_PEER, peer);
 	}
-	*count = n;
-	for (size_t i = 0; i < n; i++)
-		config_parse_element(reader,
-		    config_setting_get_elem(list, (unsigned)i), section,
-		    items + i * size);
-	reader->where[0] = '\0';
-	return items;
+}
+
+static void
+config_parse_tunnels(struct config_reader *reader, const config_setting_t *list)
+{
+	struct config *config = reader->config;
+	size_t n = config_list_length(reader, list, CONFIG_SECTION_TUNNEL);
+	const config_setting_t *group;
+	struct config_tunnel *tunnel;
+
+	config->tunnels = calloc(n + 1, sizeof(struct config_tunnel *));
+	if (config->tunnels == NULL)
+		reader->out_of_memory = true;
+	for (size_t i = 0; i < n && !reader->out_of_memory; i++) {
+		tunnel = calloc(1, sizeof(*tunnel));
+		if (tunnel == NULL) {
+			reader->out_of_memory = true;
+			return;
+		}
+		config->tunnels[config->n_tunnels++] = tunnel;
+		group = config_setting_get_elem(list, (unsigned)i);
+		tunnel->refs = 1;
+		tunnel->line = (int)config_setting_source_line(group);
+		config_where_tunnel(reader, config_peek_name(group, "peer"),
+		    config_peek_name(group, "name"), i);
+		config_parse_element(reader, group, CONFIG_SECTION_TUNNEL,
+		    tunnel);
+	}
 }
 
 static void
@@ -212,12 +242,10 @@ config_parse_top(struct config_reader *reader, const config_setting_t *setting)
 		config_parse_inner(reader, setting, section, &config->metrics);
 		break;
 	case CONFIG_SECTION_PEER:
-		config->peers = config_parse_list(reader, setting, section,
-		    sizeof(*config->peers), &config->n_peers);
+		config_parse_peers(reader, setting);
 		break;
 	case CONFIG_SECTION_TUNNEL:
-		config->tunnels = config_parse_list(reader, setting, section,
-		    sizeof(*config->tunnels), &config->n_tunnels);
+		config_parse_tunnels(reader, setting);
 		break;
 	default:
 		config_error_key(reader, setting, CONFIG_SECTION_TOP);

@@ -26,6 +26,7 @@ struct config_place {
 	char text[ADDR_TEXT_SIZE]; /* as the kernel sees it, to compare */
 	const struct config_setting_t *at;
 	char where[CONFIG_WHERE_MAX];
+	const struct config_place *first; /* of that text; maybe this one */
 };
 
 struct config_reader {
@@ -62,6 +63,15 @@ const char *config_type_name(const struct config_setting_t *setting);
 /* Checks what spans options and fills the defaults that depend on others. */
 void config_check(struct config_reader *reader,
     const struct config_setting_t *root);
+
+/* Sorts what the finders look through; -1 if memory runs out. */
+int config_index(struct config *config);
+
+/*
+ * list, of n elements of this size, with room for one more: it doubles
+ * whenever n is a power of two. NULL if memory runs out; list is as it was.
+ */
+void *config_grow(void *list, size_t n, size_t size);
 
 /* Adds an error. file is copied; NULL is the main file. */
 void config_error_add(struct config_reader *reader, const char *file,

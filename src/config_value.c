@@ -142,6 +142,48 @@ config_value_word(struct config_reader *reader, const config_setting_t *setting,
 		    option->words);
 }
 
+/* The SECONDS of "drain:SECONDS": digits, and perhaps a fraction. */
+static bool
+config_parse_seconds(const char *text, double *seconds)
+{
+	size_t len = strspn(text, "0123456789.");
+	char *end;
+
+	*seconds = strtod(text, &end);
+	return text[0] >= '0' && text[0] <= '9' && text[len] == '\0' &&
+	    *end == '\0';
+}
+
+static void
+config_value_on_change(struct config_reader *reader,
+    const config_setting_t *setting, const struct config_option *option,
+    void *base)
+{
+	const char *text = config_setting_get_string(setting);
+	int place = CONFIG_ON_CHANGE_DRAIN;
+	char quoted[CONFIG_TEXT_MAX];
+	double seconds = 0;
+
+	if (strcmp(text, "keep") == 0)
+		place = CONFIG_ON_CHANGE_KEEP;
+	else if (strcmp(text, "kill") == 0)
+		place = CONFIG_ON_CHANGE_KILL;
+	else if (strncmp(text, "drain:", 6) != 0 ||
+	    !config_parse_seconds(text + 6, &seconds)) {
+		config_error_at(reader, setting, option->key,
+		    "\"%s\" is not one of: %s", config_quote(quoted, text),
+		    option->words);
+		return;
+	} else if (!(seconds >= option->min && seconds <= option->max)) {
+		config_error_at(reader, setting, option->key,
+		    "%.15g is out of range (%.15g to %.15g)", seconds,
+		    option->min, option->max);
+		return;
+	}
+	config_option_set_word(option, base, place);
+	*(double *)((char *)base + option->companion) = seconds;
+}
+
 /* What is wrong with the text of a name, path, user or group; or NULL. */
 static const char *
 config_text_fault(const struct config_option *option, const char *text)
@@ -200,8 +242,7 @@ config_place_add(struct config_reader *reader, const config_setting_t *at,
 
 	if (addr->kind == ADDR_INET && addr->port == 0)
 		return;
-	places = reallocarray(reader->places, reader->n_places + 1,
-	    sizeof(*places));
+	places = config_grow(reader->places, reader->n_places, sizeof(*places));
 	if (places == NULL) {
 		reader->out_of_memory = true;
 		return;
@@ -211,6 +252,7 @@ config_place_add(struct config_reader *reader, const config_setting_t *at,
 	addr_sock_format(sock, places->text, sizeof(places->text));
 	places->at = at;
 	memcpy(places->where, reader->where, sizeof(places->where));
+	places->first = NULL;
 }
 
 static int
@@ -346,6 +388,8 @@ config_value_set(struct config_reader *reader, const config_setting_t *setting,
 		config_error_type_of(reader, setting, option);
 	else if (option->kind == CONFIG_KIND_WORD)
 		config_value_word(reader, setting, option, base);
+	else if (option->kind == CONFIG_KIND_ON_CHANGE)
+		config_value_on_change(reader, setting, option, base);
 	else if (option->kind == CONFIG_KIND_LISTEN ||
 	    option->kind == CONFIG_KIND_CONNECT)
 		config_value_addr(reader, setting, option,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-#include "daemon.h"
+#include "daemon_internal.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,131 +10,8 @@
 
 #include <systemd/sd-daemon.h>
 
-#include "admin.h"
-#include "admin_commands.h"
-#include "exit.h"
-#include "gateway.h"
-#include "metrics.h"
-#include "privilege.h"
-#include "session.h"
 #include "stranger.h"
 #include "tls.h"
-
-/* The life of a peer's link that goes on now, for the ledger. */
-struct daemon_link {
-	struct peer *peer;
-	struct ledger_link row; /* id 0: it is down */
-};
-
-struct daemon {
-	struct config *config;
-	const char *version;
-	struct privilege privilege;
-	struct loop *loop;
-	struct tls *tls;
-	struct resolve_pool *resolver;
-	struct peer_context peer_context;
-	struct peers *peers;
-	struct events events;
-	struct ledger *ledger;
-	struct tunnels *tunnels;
-	struct gateway *gateway;
-	struct metrics *metrics; /* NULL: not asked for */
-	struct admin *admin;
-	struct admin_context admin_context;
-	struct daemon_link *links; /* one for each peer */
-	int64_t next_link_id;
-	struct loop_signal *signals[3];
-};
-
-/* --- what peers tell -------------------------------------------------------- */
-
-static struct daemon_link *
-daemon_find_link(struct daemon *daemon, const struct peer *peer)
-{
-	/* The index of a peer is that of its entry in the config. */
-	return &daemon->links[peer_conf(peer) - daemon->config->peers];
-}
-
-static void
-daemon_link_up(struct peer *peer, const char *address, void *arg)
-{
-	struct daemon *daemon = arg;
-	struct ledger_link *row = &daemon_find_link(daemon, peer)->row;
-	struct event event = { .kind = EVENT_LINK_UP, .peer = peer_name(peer) };
-
-	memset(row, 0, sizeof *row);
-	row->id = ++daemon->next_link_id;
-	snprintf(row->peer, sizeof row->peer, "%s", peer_name(peer));
-	snprintf(row->address, sizeof row->address, "%s", address);
-	row->up_us = loop_wall_us();
-	ledger_put_link(daemon->ledger, row);
-	event.address = row->address;
-	events_publish(&daemon->events, &event);
-}
-
-static void
-daemon_link_down(struct peer *peer, const char *why, void *arg)
-{
-	struct daemon *daemon = arg;
-	struct ledger_link *row = &daemon_find_link(daemon, peer)->row;
-	struct event event = {
-		.kind = EVENT_LINK_DOWN,
-		.peer = peer_name(peer),
-		.text = why,
-	};
-
-	if (row->id == 0)
-		return;
-	row->down_us = loop_wall_us();
-	snprintf(row->reason, sizeof row->reason, "%s", why);
-	ledger_put_link(daemon->ledger, row);
-	row->id = 0;
-	events_publish(&daemon->events, &event);
-	tunnels_link_down(daemon->tunnels, peer);
-}
-
-static void
-daemon_link_failed(struct peer *peer, const char *why, void *arg)
-{
-	struct daemon *daemon = arg;
-	struct event event = {
-		.kind = EVENT_ERROR,
-		.peer = peer_name(peer),
-		.text = why,
-	};
-
-	events_publish(&daemon->events, &event);
-}
-
-static void
-daemon_session_open(struct peer *peer, struct channel *channel,
-    const struct wire_open *open, void *arg)
-{
-	struct daemon *daemon = arg;
-
-	exit_open(daemon->tunnels, peer, channel, open);
-}
-
-static void
-daemon_session_close(struct peer *peer, const struct wire_close *close,
-    void *arg)
-{
-	struct daemon *daemon = arg;
-	struct session *session = tunnels_find_uid(daemon->tunnels, close->uid);
-
-	/* A peer may close its own sessions and nobody else's. */
-	if (session != NULL && session->tunnel->peer == peer)
-		session_close(session, REASON_KILLED_BY_PEER, "peer");
-}
-
-static const struct peer_handler daemon_peer_handler = {
-	.link_up = daemon_link_up,
-	.link_down = daemon_link_down,
-	.failed = daemon_link_failed,
-	.session_open = daemon_session_open,
-	.session_close = daemon_session_close,
-};
 
 static bool
 daemon_tls_secret(const char *name, struct auth_secret *secret, void *arg)
@@ -181,7 +59,6 @@ daemon_make_core(struct daemon *daemon)
 
 	daemon->tls = tls_new(daemon_tls_secret, daemon);
 	daemon->resolver = resolve_pool_new(daemon->loop);
-	daemon->links = calloc(config->n_peers + 1, sizeof *daemon->links);
 	daemon->peer_context = (struct peer_context){
 		.loop = daemon->loop,
 		.resolver = daemon->resolver,
@@ -192,8 +69,7 @@ daemon_make_core(struct daemon *daemon)
 	};
 	auth_random(daemon->peer_context.instance,
 	    sizeof daemon->peer_context.instance);
-	if (daemon->tls == NULL || daemon->resolver == NULL ||
-	    daemon->links == NULL) {
+	if (daemon->tls == NULL || daemon->resolver == NULL) {
 		log_error("out of memory, or OpenSSL failed");
 		return -1;
 	}
@@ -255,9 +131,8 @@ daemon_bind(struct daemon *daemon)
 	return result;
 }
 
-/* What administrators switched off stays so over restarts. What is not
- * configured any more is left alone. */
-static void
+/* What is not configured any more is left alone. */
+void
 daemon_apply_disabled(void *arg)
 {
 	struct daemon *daemon = arg;
@@ -267,8 +142,7 @@ daemon_apply_disabled(void *arg)
 	struct peer *peer;
 	size_t i;
 
-	for (i = 0; i < tunnels->n; i++) {
-		tunnel = &tunnels->all[i];
+	TAILQ_FOREACH(tunnel, &tunnels->all, entry) {
 		if (tunnel->disabled ||
 		    !ledger_get_disabled(daemon->ledger,
 			tunnel->conf->peer == NULL ? "" : tunnel->conf->peer,
@@ -321,27 +195,25 @@ daemon_stop(void *arg)
 	loop_stop(daemon->loop);
 }
 
-static void
-daemon_hangup(void *arg)
-{
-	(void)arg;
-	log_warning("SIGHUP: reload is not supported yet, nothing was "
-		    "changed");
-}
-
 static int
 daemon_watch_signals(struct daemon *daemon)
 {
 	size_t i;
 
 	signal(SIGPIPE, SIG_IGN);
+	daemon->reload = loop_timer_new(daemon->loop, daemon_reload_now,
+	    daemon);
+	if (daemon->reload == NULL) {
+		log_error("out of memory");
+		return -1;
+	}
 	daemon->signals[0] = loop_signal_new(daemon->loop, SIGTERM, daemon_stop,
 	    daemon);
 	daemon->signals[1] = loop_signal_new(daemon->loop, SIGINT, daemon_stop,
 	    daemon);
 	daemon->signals[2] = loop_signal_new(daemon->loop, SIGHUP,
 	    daemon_hangup, daemon);
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < DAEMON_SIGNALS; i++)
 		if (daemon->signals[i] == NULL) {
 			log_error("out of memory");
 			return -1;
@@ -373,6 +245,38 @@ daemon_bring_up(struct daemon *daemon)
 	return daemon_open_ledger(daemon);
 }
 
+/* Wherever the working directory will be. Links are followed anew each time:
+ * some replace their configuration by turning one. */
+static char *
+daemon_absolute(const char *path)
+{
+	char here[PATH_MAX], *whole;
+
+	if (path[0] == '/')
+		return strdup(path);
+	if (getcwd(here, sizeof here) == NULL ||
+	    asprintf(&whole, "%s/%s", here, path) == -1)
+		return NULL;
+	return whole;
+}
+
+static void
+daemon_make_context(struct daemon *daemon)
+{
+	daemon->admin_context = (struct admin_context){
+		.config = daemon->config,
+		.version = daemon->version,
+		.started_us = loop_wall_us(),
+		.peers = daemon->peers,
+		.gateway = daemon->gateway,
+		.events = &daemon->events,
+		.tunnels = daemon->tunnels,
+		.ledger = daemon->ledger,
+		.reload = daemon_reload,
+		.reload_arg = daemon,
+	};
+}
+
 struct daemon *
 daemon_new(const struct daemon_start *start)
 {
@@ -384,11 +288,14 @@ daemon_new(const struct daemon_start *start)
 		return NULL;
 	}
 	daemon->config = start->config;
+	daemon->path = daemon_absolute(start->config->path);
+	daemon->foreground = start->foreground;
+	daemon->verbose = start->verbose;
 	daemon->version = start->version;
 	events_init(&daemon->events);
 	daemon->loop = loop_new();
-	if (daemon->loop == NULL) {
-		log_error("libevent has no usable backend");
+	if (daemon->loop == NULL || daemon->path == NULL) {
+		log_error("out of memory, or libevent has no usable backend");
 		daemon_free(daemon);
 		return NULL;
 	}
@@ -396,16 +303,7 @@ daemon_new(const struct daemon_start *start)
 		daemon_free(daemon);
 		return NULL;
 	}
-	daemon->admin_context = (struct admin_context){
-		.config = daemon->config,
-		.version = daemon->version,
-		.started_us = loop_wall_us(),
-		.peers = daemon->peers,
-		.gateway = daemon->gateway,
-		.events = &daemon->events,
-		.tunnels = daemon->tunnels,
-		.ledger = daemon->ledger,
-	};
+	daemon_make_context(daemon);
 	return daemon;
 }
 
@@ -414,15 +312,8 @@ daemon_new(const struct daemon_start *start)
 static void
 daemon_start_metrics(struct daemon *daemon)
 {
-	char text[ADDR_TEXT_SIZE];
-	struct addr_sock address;
-
-	if (daemon->metrics == NULL)
-		return;
-	metrics_address(daemon->metrics, &address);
-	metrics_start(daemon->metrics, &daemon->admin_context);
-	log_notice("metrics: http://%s/metrics",
-	    addr_sock_format(&address, text, sizeof text));
+	if (daemon->metrics != NULL)
+		metrics_start(daemon->metrics, &daemon->admin_context);
 }
 
 int
@@ -470,10 +361,12 @@ daemon_free(struct daemon *daemon)
 	ledger_free(daemon->ledger);
 	resolve_pool_free(daemon->resolver);
 	tls_free(daemon->tls);
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < DAEMON_SIGNALS; i++)
 		loop_signal_free(daemon->signals[i]);
+	loop_timer_free(daemon->reload);
+	daemon_forget_links(daemon);
 	loop_free(daemon->loop);
-	free(daemon->links);
 	config_unref(daemon->config);
+	free(daemon->path);
 	free(daemon);
 }

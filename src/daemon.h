@@ -10,7 +10,10 @@
 
 /* All that a worker is given at its start. */
 struct daemon_start {
-	struct config *config; /* a reference, taken over */
+	struct config *config; /* a reference, taken over; reloads read the
+				  file at its path again */
+	bool foreground;       /* log to stderr whatever it says */
+	bool verbose;	       /* at level debug, likewise */
 	const char *version;
 };
 

@@ -22,7 +22,7 @@ entry_refuse(struct tunnel *tunnel, int fd, const struct addr_sock *from,
 	struct linger now = { .l_onoff = 1, .l_linger = 0 };
 	char text[ADDR_TEXT_SIZE];
 
-	tunnel->refused[reason]++;
+	tunnel->own.refused[reason]++;
 	tunnel_set_error(tunnel, "%s", reason_name(reason));
 	log_info("%s: refused %s: %s", tunnel->label,
 	    addr_sock_format(from, text, sizeof text), reason_name(reason));
@@ -37,7 +37,7 @@ entry_has_room(const struct tunnel *tunnel)
 	const struct config_tunnel *conf = tunnel->conf;
 
 	if (conf->max_sessions > 0 &&
-	    tunnel->n_sessions >= (unsigned)conf->max_sessions)
+	    tunnel_count_sessions(tunnel) >= (unsigned)conf->max_sessions)
 		return false;
 	return tunnel->peer == NULL || peer_is_up(tunnel->peer) ||
 	    conf->hold <= 0 || tunnel->n_waiting < (unsigned)conf->max_held;

@@ -184,7 +184,9 @@ exit_judge(struct tunnels *tunnels, struct peer *peer, struct tunnel *tunnel,
 		return "this session was opened before";
 	*code = WIRE_FAILED_LIMIT;
 	if (tunnel->conf->max_sessions > 0 &&
-	    tunnel->n_sessions - (same != NULL && same->tunnel == tunnel) >=
+	    tunnel_count_sessions(tunnel) -
+		    (same != NULL &&
+			strcmp(same->tunnel->label, tunnel->label) == 0) >=
 		(unsigned)tunnel->conf->max_sessions)
 		return "max_sessions reached";
 	return NULL;
@@ -200,7 +202,7 @@ exit_count_refusal(struct tunnel *tunnel, enum wire_failed_code code,
 		reason = REASON_LIMIT;
 	else if (code == WIRE_FAILED_DISABLED)
 		reason = REASON_DISABLED;
-	tunnel->refused[reason]++;
+	tunnel->own.refused[reason]++;
 	tunnel_set_error(tunnel, "refused: %s", why);
 }
 

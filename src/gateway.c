@@ -86,7 +86,11 @@ gateway_fullest(struct gateway *gateway)
 	return fullest;
 }
 
-/* Makes room for one more from this source. */
+/*
+ * Makes room for one more from this source. Two go if there are more than
+ * there may be, since a bound was lowered: it is reached after a while,
+ * whatever comes.
+ */
 static void
 gateway_make_room(struct gateway *gateway, const struct addr_source *key)
 {
@@ -95,9 +99,13 @@ gateway_make_room(struct gateway *gateway, const struct addr_source *key)
 	bool full = gateway->n >= gateway->max;
 
 	HASH_FIND(hh, gateway->sources, key, sizeof *key, source);
+	if (source != NULL && source->n > daemon->max_handshakes_per_source)
+		gateway_evict(gateway, source);
 	if (source != NULL && source->n >= daemon->max_handshakes_per_source)
 		gateway_evict(gateway, source);
 	else if (full)
+		gateway_evict(gateway, gateway_fullest(gateway));
+	if (gateway->n > gateway->max)
 		gateway_evict(gateway, gateway_fullest(gateway));
 	if (full && !gateway->full)
 		log_warning("gateway: all %d handshake places are taken; the "
@@ -155,6 +163,17 @@ fail:
 	}
 }
 
+static void
+gateway_set_config(struct gateway *gateway, const struct config *config)
+{
+	gateway->params.config = config;
+	gateway->context.name = config->daemon.name;
+	/* Strangers must not take the descriptors that peers need. */
+	gateway->max = net_descriptors_max() / 4;
+	if (gateway->max > config->daemon.max_handshakes)
+		gateway->max = config->daemon.max_handshakes;
+}
+
 struct gateway *
 gateway_new(const struct gateway_params *params,
     void (*error)(const char *text, void *arg), void *arg)
@@ -173,20 +192,16 @@ gateway_new(const struct gateway_params *params,
 		return NULL;
 	}
 	gateway->params = *params;
-	/* Strangers must not take the descriptors that peers need. */
-	gateway->max = net_descriptors_max() / 4;
-	if (gateway->max > params->config->daemon.max_handshakes)
-		gateway->max = params->config->daemon.max_handshakes;
 	gateway->context = (struct stranger_context){
 		.loop = params->loop,
 		.tls = params->tls,
 		.peers = params->peers,
-		.name = params->config->daemon.name,
 		.noise = &gateway->noise,
 		.gone = gateway_gone,
 		.arg = gateway,
 	};
 	auth_random(&gateway->context.dummy, sizeof gateway->context.dummy);
+	gateway_set_config(gateway, params->config);
 	for (i = 0; i < conf->n_listen; i++) {
 		struct net_listener *listener = net_listen(params->loop,
 		    &conf->listen[i], text, sizeof text);
@@ -205,20 +220,28 @@ gateway_new(const struct gateway_params *params,
 	return gateway;
 }
 
-void
-gateway_start(struct gateway *gateway)
+static void
+gateway_listen(struct gateway *gateway, struct net_listener *listener,
+    bool quiet)
 {
 	char text[ADDR_TEXT_SIZE];
 	struct addr_sock address;
-	size_t i;
 
-	for (i = 0; i < gateway->n_listeners; i++) {
-		gateway_address(gateway, i, &address);
+	net_listener_address(listener, &address);
+	if (!quiet)
 		log_notice("gateway: listening on %s",
 		    addr_sock_format(&address, text, sizeof text));
-		net_listener_start(gateway->listeners[i], gateway_accept,
-		    gateway);
-	}
+	net_listener_yield(listener, false);
+	net_listener_start(listener, gateway_accept, gateway);
+}
+
+void
+gateway_start(struct gateway *gateway)
+{
+	size_t i;
+
+	for (i = 0; i < gateway->n_listeners; i++)
+		gateway_listen(gateway, gateway->listeners[i], false);
 }
 
 void
@@ -253,4 +276,120 @@ size_t
 gateway_handshakes(const struct gateway *gateway)
 {
 	return (size_t)gateway->n;
+}
+
+/* --- another configuration -------------------------------------------------- */
+
+struct gateway_change {
+	struct gateway *gateway;
+	const struct config *config;
+	struct net_plan *plan;
+	/* One each for gateway.listen of the config. */
+	struct net_listener **listeners; /* NULL: it will be taken, with its */
+	int *tickets;
+};
+
+static bool
+gateway_keeps(const struct gateway_change *change,
+    const struct net_listener *listener)
+{
+	size_t i;
+
+	for (i = 0; i < change->config->gateway.n_listen; i++)
+		if (change->listeners[i] == listener)
+			return true;
+	return false;
+}
+
+/* One that listens there; with port 0 there may be several. */
+static struct net_listener *
+gateway_find_listener(const struct gateway_change *change,
+    const struct addr *addr)
+{
+	const struct gateway *gateway = change->gateway;
+	size_t i;
+
+	for (i = 0; i < gateway->n_listeners; i++)
+		if (addr_equal(net_listener_asked(gateway->listeners[i]),
+			addr) &&
+		    !gateway_keeps(change, gateway->listeners[i]))
+			return gateway->listeners[i];
+	return NULL;
+}
+
+static int
+gateway_plan(struct gateway_change *change)
+{
+	const struct config_gateway *conf = &change->config->gateway;
+	struct gateway *gateway = change->gateway;
+	size_t i;
+
+	for (i = 0; i < conf->n_listen; i++) {
+		change->listeners[i] = gateway_find_listener(change,
+		    &conf->listen[i]);
+		if (change->listeners[i] != NULL)
+			continue;
+		change->tickets[i] = net_plan_want(change->plan,
+		    &conf->listen[i], NULL, "gateway: ");
+		if (change->tickets[i] == -1)
+			return -1;
+	}
+	for (i = 0; i < gateway->n_listeners; i++)
+		if (!gateway_keeps(change, gateway->listeners[i]) &&
+		    net_plan_leave(change->plan, gateway->listeners[i]) != 0)
+			return -1;
+	return 0;
+}
+
+struct gateway_change *
+gateway_prepare(struct gateway *gateway, const struct config *config,
+    struct net_plan *plan)
+{
+	struct gateway_change *change = calloc(1, sizeof *change);
+	size_t n = config->gateway.n_listen + 1;
+
+	if (change == NULL)
+		return NULL;
+	change->gateway = gateway;
+	change->config = config;
+	change->plan = plan;
+	change->listeners = calloc(n, sizeof(struct net_listener *));
+	change->tickets = calloc(n, sizeof *change->tickets);
+	if (change->listeners != NULL && change->tickets != NULL &&
+	    gateway_plan(change) == 0)
+		return change;
+	gateway_abandon(change);
+	return NULL;
+}
+
+void
+gateway_commit(struct gateway_change *change)
+{
+	struct gateway *gateway = change->gateway;
+	struct net_plan *plan = change->plan;
+	size_t i;
+
+	gateway_set_config(gateway, change->config);
+	free(gateway->listeners);
+	gateway->listeners = change->listeners;
+	gateway->n_listeners = change->config->gateway.n_listen;
+	for (i = 0; i < gateway->n_listeners; i++) {
+		if (gateway->listeners[i] != NULL)
+			continue;
+		gateway->listeners[i] = net_plan_take(plan, change->tickets[i]);
+		gateway_listen(gateway, gateway->listeners[i],
+		    net_plan_moved(plan, change->tickets[i]));
+	}
+	change->listeners = NULL;
+	gateway_abandon(change);
+}
+
+void
+gateway_abandon(struct gateway_change *change)
+{
+	if (change == NULL)
+		return;
+	free(change->listeners);
+	free(change->tickets);
+	free(change);
 }

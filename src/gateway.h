@@ -10,7 +10,7 @@
 #define TUNNELD_GATEWAY_H
 
 #include "config.h"
-#include "net.h"
+#include "net_plan.h"
 #include "peers.h"
 
 struct gateway;
@@ -19,7 +19,8 @@ struct gateway_params {
 	struct loop *loop;
 	struct tls *tls;
 	const struct peers *peers;
-	const struct config *config; /* must outlive the gateway */
+	const struct config *config; /* must outlive the gateway, or until the
+					next gateway_commit */
 };
 
 /* Binds all of gateway.listen. On failure returns NULL and calls error() for
@@ -29,6 +30,17 @@ struct gateway *gateway_new(const struct gateway_params *params,
 /* Begins to accept. */
 void gateway_start(struct gateway *gateway);
 void gateway_free(struct gateway *gateway);
+
+/*
+ * Another configuration: its listeners as in tunnels_prepare, its bounds at
+ * once; strangers that are there finish. The commit cannot fail; config must
+ * then live as the first one. NULL out of memory.
+ */
+struct gateway_change;
+struct gateway_change *gateway_prepare(struct gateway *gateway,
+    const struct config *config, struct net_plan *plan);
+void gateway_commit(struct gateway_change *change);
+void gateway_abandon(struct gateway_change *change); /* NULL is ignored */
 
 size_t gateway_listeners(const struct gateway *gateway);
 void gateway_address(const struct gateway *gateway, size_t i,

@@ -38,6 +38,7 @@ handshake_free(struct handshake *hs)
 	loop_timer_free(hs->deadline);
 	loop_task_cancel(hs->params.loop, &hs->finish);
 	framing_free(hs->framing);
+	config_peer_unref(hs->params.peer);
 	auth_wipe(&hs->outcome.key, sizeof hs->outcome.key);
 	free(hs);
 }
@@ -343,6 +344,7 @@ handshake_new(const struct handshake_params *params)
 		free(hs);
 		return NULL;
 	}
+	config_peer_ref(hs->params.peer);
 	loop_timer_set(hs->deadline, HANDSHAKE_SECONDS);
 	return hs;
 }

@@ -41,7 +41,7 @@ struct handshake_params {
 	struct loop *loop;
 	struct resolve_pool *resolver;
 	struct tls *tls;
-	const struct config_peer *peer; /* must outlive the handshake */
+	const struct config_peer *peer; /* the handshake refers to it */
 	handshake_fn *fn;
 	void *arg;
 };

@@ -83,7 +83,7 @@ struct history_stat {
 	uint64_t sessions; /* that were opened in it, open ones too */
 	uint64_t failed;   /* of them closed, not served: any reason but
 			      closed, reset, idle_timeout, killed,
-			      killed_by_peer, shutdown, daemon_lost */
+			      killed_by_peer, reload, shutdown, daemon_lost */
 	uint64_t up_bytes, down_bytes;
 	double median, p95; /* duration of the closed ones in seconds, by
 			       nearest rank; < 0: none has closed */

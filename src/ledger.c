@@ -72,6 +72,20 @@ ledger_copy_options(struct ledger *ledger, const struct ledger_options *options)
 	return 0;
 }
 
+void
+ledger_set_limits(struct ledger *ledger, int retention_days, int64_t max_rows)
+{
+	if (atomic_load(&ledger->retention_days) == retention_days &&
+	    atomic_load(&ledger->max_rows) == max_rows)
+		return;
+	atomic_store(&ledger->retention_days, retention_days);
+	atomic_store(&ledger->max_rows, max_rows);
+	pthread_mutex_lock(&ledger->lock);
+	ledger->new_limits = true;
+	pthread_cond_signal(&ledger->writer_wakes);
+	pthread_mutex_unlock(&ledger->lock);
+}
+
 static void
 ledger_init_sync(struct ledger *ledger)
 {

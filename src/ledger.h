@@ -55,6 +55,10 @@ struct ledger;
 struct ledger *ledger_new(struct loop *loop,
     const struct ledger_options *options);
 
+/* How much is kept, from now on. */
+void ledger_set_limits(struct ledger *ledger, int retention_days,
+    int64_t max_rows);
+
 /*
  * Writes what is queued, waiting at most 1 s for it, closes the run, ends the
  * threads, frees. Callbacks of queries still open are not called. What could

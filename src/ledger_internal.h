@@ -176,8 +176,6 @@ struct ledger {
 	struct loop *loop;
 	char *path, *lock_path;
 	char *daemon, *version;
-	int retention_days;
-	int64_t max_rows;
 	size_t max_queued;
 	pthread_t writer, reader;
 	bool has_writer, has_reader; /* threads to be joined */
@@ -191,6 +189,8 @@ struct ledger {
 	struct ledger_file file; /* the writer's */
 	atomic_bool stopping;	 /* as stop, for where no lock is held */
 	atomic_bool aborted;	 /* time is up: drop everything, end */
+	atomic_int retention_days;
+	_Atomic int64_t max_rows;
 
 	/* All below is guarded by lock. */
 	pthread_mutex_t lock;
@@ -208,6 +208,7 @@ struct ledger {
 	size_t writing; /* rows the writer has taken and not committed */
 	double first_put, last_put;
 	bool urgent;	    /* somebody waits for what is queued */
+	bool new_limits;    /* how much is kept was changed */
 	uint64_t puts;	    /* rows ever queued, replaced or dropped */
 	uint64_t dropped;   /* `puts` when a row was dropped last */
 	uint64_t committed; /* `puts` when the last full batch was taken */

@@ -166,6 +166,12 @@ writer_trim(struct writer *writer)
 
 	pthread_mutex_lock(&ledger->lock);
 	busy = ledger->queued > 0 || ledger->stop;
+	if (ledger->new_limits) {
+		ledger->new_limits = false;
+		writer->trim_at = now;
+		/* Not one row more by those there were. */
+		ledger->file.trim = (struct ledger_trim){ .phase = 0 };
+	}
 	pthread_mutex_unlock(&ledger->lock);
 	if (now < writer->trim_at || busy || writer->file->step != 0)
 		return SQLITE_OK;
@@ -356,7 +362,8 @@ writer_due(const struct writer *writer)
 	if (writer->failing)
 		return writer->retry_at;
 	if (writer->file->db == NULL || ledger->stop || ledger->ids.wanted ||
-	    ledger->queued >= LEDGER_BATCH || ledger->urgent)
+	    ledger->queued >= LEDGER_BATCH || ledger->urgent ||
+	    ledger->new_limits)
 		return 0;
 	due = writer->seen_at < writer->trim_at ? writer->seen_at :
 						  writer->trim_at;

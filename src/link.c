@@ -50,6 +50,18 @@ link_is_clogged(const struct link *link)
 	return link->dead != NULL || framing_is_clogged(link->framing);
 }
 
+int
+link_set_times(struct link *link, double interval, double timeout)
+{
+	link->interval = interval;
+	link->timeout = timeout;
+	/* It was not expected to speak more often until now. */
+	link->last_heard = loop_now(link->loop);
+	if (link->dead == NULL)
+		loop_timer_set(link->beat, 0);
+	return stream_fd(framing_stream(link->framing));
+}
+
 void
 link_probe(struct link *link)
 {

@@ -53,6 +53,10 @@ void link_send(struct link *link, const struct wire_message *msg);
  * the link goes down. */
 bool link_is_clogged(const struct link *link);
 
+/* Another interval and timeout; silence counts from now on. Returns the
+ * descriptor of the connection, for the caller to set its options. */
+int link_set_times(struct link *link, double interval, double timeout);
+
 /* Pings at once: alive() tells when the answer is there. */
 void link_probe(struct link *link);
 

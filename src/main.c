@@ -154,6 +154,8 @@ main(int argc, char **argv)
 					start.config->daemon.log,
 	    arguments.verbose ? LOG_LEVEL_DEBUG :
 				start.config->daemon.log_level);
+	start.foreground = arguments.foreground;
+	start.verbose = arguments.verbose;
 	log_set_echo(true);
 	main_raise_limits();
 	daemon = daemon_new(&start);

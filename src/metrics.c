@@ -13,11 +13,8 @@
 #include <event2/http.h>
 #include <event2/listener.h>
 
-#include "metrics_collect.h"
-#include "metrics_text.h"
-#include "net.h"
+#include "metrics_answer.h"
 
-#define METRICS_BACKLOG 64
 #define METRICS_HEADERS_MAX 8192
 #define METRICS_BODY_MAX 1024
 /* Of a client's bytes in memory, whatever it sends while it is answered. */
@@ -49,15 +46,16 @@ struct metrics {
 	struct loop *loop;
 	const struct admin_context *context; /* NULL until it serves */
 	struct evhttp *http;
-	struct evconnlistener *listener; /* owned by http */
-	/* On the listener's descriptor, too: says that somebody waits, where
-	 * evhttp does not accept. */
+	struct net_listener *bound; /* owns the descriptor; lends it to: */
+	struct evhttp_bound_socket *socket; /* owned by http; NULL: nobody */
+	struct evconnlistener *listener;    /* owned by socket */
+	/* On the same descriptor: says that somebody waits, where evhttp does
+	 * not accept. */
 	struct loop_watch *watch;
 	struct loop_timer *sweep;
 	struct loop_timer *resume;
 	unsigned tries; /* since somebody was accepted */
 	bool paused;	/* said so in the log */
-	struct addr_sock address;
 	struct metrics_client clients[METRICS_CLIENTS_MAX];
 	size_t n;
 };
@@ -69,6 +67,15 @@ static void
 metrics_end_client(struct metrics_client *client)
 {
 	shutdown(bufferevent_getfd(client->bev), SHUT_RDWR);
+}
+
+static char *
+metrics_where(const struct metrics *metrics, char *buf, size_t size)
+{
+	struct addr_sock address;
+
+	net_listener_address(metrics->bound, &address);
+	return addr_sock_format(&address, buf, size);
 }
 
 static void
@@ -149,7 +156,7 @@ metrics_accepted(struct event_base *base, void *arg)
 	metrics->tries = 0;
 	if (metrics->paused)
 		log_notice("metrics: %s: accepting again",
-		    addr_sock_format(&metrics->address, text, sizeof text));
+		    metrics_where(metrics, text, sizeof text));
 	metrics->paused = false;
 	if (client == NULL)
 		return NULL; /* never: it accepts only while there is room */
@@ -186,7 +193,8 @@ metrics_resume(void *arg)
 	struct metrics *metrics = arg;
 
 	metrics->tries = 0;
-	loop_watch_set(metrics->watch, true, false);
+	if (metrics->watch != NULL)
+		loop_watch_set(metrics->watch, true, false);
 }
 
 static void
@@ -198,7 +206,7 @@ metrics_pause(struct metrics *metrics)
 		log_error(
 		    "metrics: %s: nobody can be accepted (no descriptors, "
 		    "or no memory); trying again every second",
-		    addr_sock_format(&metrics->address, text, sizeof text));
+		    metrics_where(metrics, text, sizeof text));
 	metrics->paused = true;
 	evconnlistener_disable(metrics->listener);
 	loop_watch_set(metrics->watch, false, false);
@@ -226,97 +234,6 @@ metrics_readable(int fd, bool readable, bool writable, void *arg)
 		evconnlistener_enable(metrics->listener);
 }
 
-/* --- answers -------------------------------------------------------------------- */
-
-/* Takes body. One answer a connection: evhttp closes it then. */
-static void
-metrics_answer(struct evhttp_request *request, int code, const char *words,
-    struct evbuffer *body)
-{
-	struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
-	char length[24];
-
-	snprintf(length, sizeof length, "%zu", evbuffer_get_length(body));
-	if (evhttp_add_header(headers, "Content-Length", length) != 0 ||
-	    evhttp_add_header(headers, "Cache-Control", "no-store") != 0) {
-		evbuffer_free(body);
-		evhttp_send_error(request, HTTP_INTERNAL, NULL);
-		return;
-	}
-	/* As if the client had asked for it, so that it is said once. */
-	headers = evhttp_request_get_input_headers(request);
-	evhttp_remove_header(headers, "Connection");
-	(void)evhttp_add_header(headers, "Connection", "close");
-	evhttp_send_reply(request, code, words,
-	    evhttp_request_get_command(request) == EVHTTP_REQ_HEAD ? NULL :
-								     body);
-	evbuffer_free(body);
-}
-
-static void
-metrics_answer_text(struct evhttp_request *request, int code, const char *words)
-{
-	struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
-	struct evbuffer *body = evbuffer_new();
-
-	if (body == NULL || evbuffer_add_printf(body, "%s\n", words) < 0 ||
-	    evhttp_add_header(headers, "Content-Type", "text/plain") != 0) {
-		if (body != NULL)
-			evbuffer_free(body);
-		evhttp_send_error(request, HTTP_INTERNAL, NULL);
-		return;
-	}
-	metrics_answer(request, code, words, body);
-}
-
-typedef int metrics_fill_fn(const struct admin_context *context,
-    struct evbuffer *out);
-
-static void
-metrics_answer_with(struct metrics *metrics, struct evhttp_request *request,
-    metrics_fill_fn *fill, const char *type)
-{
-	struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
-	enum evhttp_cmd_type command = evhttp_request_get_command(request);
-	struct evbuffer *body;
-
-	if (command != EVHTTP_REQ_GET && command != EVHTTP_REQ_HEAD) {
-		(void)evhttp_add_header(headers, "Allow", "GET, HEAD");
-		metrics_answer_text(request, HTTP_BADMETHOD,
-		    "Method Not Allowed");
-		return;
-	}
-	body = evbuffer_new();
-	if (body == NULL || fill(metrics->context, body) != 0 ||
-	    evhttp_add_header(headers, "Content-Type", type) != 0) {
-		if (body != NULL)
-			evbuffer_free(body);
-		log_warning("metrics: out of memory");
-		evhttp_send_error(request, HTTP_INTERNAL, NULL);
-		return;
-	}
-	metrics_answer(request, HTTP_OK, "OK", body);
-}
-
-static void
-metrics_get_metrics(struct evhttp_request *request, void *arg)
-{
-	metrics_answer_with(arg, request, metrics_collect, METRICS_TEXT_TYPE);
-}
-
-static void
-metrics_get_health(struct evhttp_request *request, void *arg)
-{
-	metrics_answer_with(arg, request, metrics_collect_health, "text/plain");
-}
-
-static void
-metrics_get_other(struct evhttp_request *request, void *arg)
-{
-	(void)arg;
-	metrics_answer_text(request, HTTP_NOTFOUND, "Not Found");
-}
-
 /* --- begin and end -------------------------------------------------------------- */
 
 static int
@@ -326,11 +243,8 @@ metrics_make_http(struct metrics *metrics)
 
 	metrics->http = http;
 	if (http == NULL ||
-	    evhttp_set_cb(http, "/metrics", metrics_get_metrics, metrics) !=
-		0 ||
-	    evhttp_set_cb(http, "/healthz", metrics_get_health, metrics) != 0)
+	    metrics_answer_install(http, &metrics->context) != 0)
 		return -1;
-	evhttp_set_gencb(http, metrics_get_other, metrics);
 	evhttp_set_bevcb(http, metrics_accepted, metrics);
 	evhttp_set_allowed_methods(http, METRICS_METHODS);
 	evhttp_set_max_headers_size(http, METRICS_HEADERS_MAX);
@@ -339,73 +253,91 @@ metrics_make_http(struct metrics *metrics)
 	return 0;
 }
 
-/* Takes fd. */
 static int
 metrics_make_listener(struct metrics *metrics, int fd)
 {
 	struct evconnlistener *listener;
 
+	/* Of a descriptor that listens already, and is not its to close. */
 	listener = evconnlistener_new(loop_base(metrics->loop), NULL, NULL,
-	    LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED,
-	    METRICS_BACKLOG, fd);
-	if (listener == NULL) {
-		close(fd);
+	    LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED, 0, fd);
+	if (listener == NULL)
 		return -1;
-	}
-	if (evhttp_bind_listener(metrics->http, listener) == NULL) {
+	metrics->socket = evhttp_bind_listener(metrics->http, listener);
+	if (metrics->socket == NULL) {
 		evconnlistener_free(listener);
 		return -1;
 	}
 	evconnlistener_set_error_cb(listener, metrics_accept_failed);
 	metrics->listener = listener;
-	return 0;
+	metrics->watch = loop_watch_new(metrics->loop, fd,
+	    metrics->context != NULL, false, metrics_readable, metrics);
+	return metrics->watch == NULL ? -1 : 0;
+}
+
+/* The listener lends its descriptor, or wants it back. */
+static void
+metrics_lent(int fd, void *arg)
+{
+	struct metrics *metrics = arg;
+
+	loop_watch_free(metrics->watch);
+	metrics->watch = NULL;
+	loop_timer_cancel(metrics->resume);
+	if (metrics->socket != NULL)
+		evhttp_del_accept_socket(metrics->http, metrics->socket);
+	metrics->socket = NULL;
+	metrics->listener = NULL;
+	if (fd != -1 && metrics_make_listener(metrics, fd) != 0)
+		log_error("metrics: out of memory: nobody is answered");
+}
+
+/* Without an address yet. */
+static struct metrics *
+metrics_make(struct loop *loop)
+{
+	struct metrics *metrics = calloc(1, sizeof *metrics);
+
+	if (metrics == NULL)
+		return NULL;
+	metrics->loop = loop;
+	metrics->sweep = loop_timer_new(loop, metrics_sweep, metrics);
+	metrics->resume = loop_timer_new(loop, metrics_resume, metrics);
+	if (metrics->sweep == NULL || metrics->resume == NULL ||
+	    metrics_make_http(metrics) != 0) {
+		metrics_free(metrics);
+		return NULL;
+	}
+	return metrics;
 }
 
 struct metrics *
 metrics_new(struct loop *loop, const struct addr *listen, char *error,
     size_t error_size)
 {
-	struct metrics *metrics = calloc(1, sizeof *metrics);
-	int fd;
+	struct metrics *metrics = metrics_make(loop);
 
 	if (metrics == NULL) {
 		snprintf(error, error_size, "out of memory");
 		return NULL;
 	}
-	metrics->loop = loop;
-	metrics->sweep = loop_timer_new(loop, metrics_sweep, metrics);
-	metrics->resume = loop_timer_new(loop, metrics_resume, metrics);
-	if (metrics->sweep == NULL || metrics->resume == NULL ||
-	    metrics_make_http(metrics) != 0)
-		goto no_memory;
-	fd = net_listen_fd(listen, &metrics->address, error, error_size);
-	if (fd == -1)
-		goto fail;
-	if (metrics_make_listener(metrics, fd) != 0)
-		goto no_memory;
-	metrics->watch = loop_watch_new(loop, fd, false, false,
-	    metrics_readable, metrics);
-	if (metrics->watch == NULL)
-		goto no_memory;
+	metrics->bound = net_listen(loop, listen, error, error_size);
+	if (metrics->bound == NULL) {
+		metrics_free(metrics);
+		return NULL;
+	}
 	return metrics;
-no_memory:
-	snprintf(error, error_size, "out of memory");
-fail:
-	metrics_free(metrics);
-	return NULL;
 }
 
 void
 metrics_start(struct metrics *metrics, const struct admin_context *context)
 {
-	metrics->context = context;
-	loop_watch_set(metrics->watch, true, false);
-}
+	char text[ADDR_TEXT_SIZE];
 
-void
-metrics_address(const struct metrics *metrics, struct addr_sock *out)
-{
-	*out = metrics->address;
+	metrics->context = context;
+	net_listener_lend(metrics->bound, metrics_lent, metrics);
+	log_notice("metrics: http://%s/metrics",
+	    metrics_where(metrics, text, sizeof text));
 }
 
 void
@@ -415,13 +347,87 @@ metrics_free(struct metrics *metrics)
 
 	if (metrics == NULL)
 		return;
-	loop_watch_free(metrics->watch);
+	net_listener_free(metrics->bound); /* takes back what it lent */
 	loop_timer_free(metrics->sweep);
 	loop_timer_free(metrics->resume);
 	if (metrics->http != NULL)
-		evhttp_free(metrics->http); /* its listener, too */
+		evhttp_free(metrics->http);
 	for (i = 0; i < METRICS_CLIENTS_MAX; i++)
 		if (metrics->clients[i].bev != NULL)
 			metrics_drop_client(metrics, &metrics->clients[i]);
 	free(metrics);
+}
+
+/* --- another configuration ------------------------------------------------------ */
+
+struct metrics_change {
+	struct metrics *before, *after; /* NULL: none are served */
+	struct net_plan *plan;
+	int ticket; /* -1: none is wanted */
+	bool same;
+};
+
+struct metrics_change *
+metrics_prepare(struct metrics *metrics, struct loop *loop,
+    const struct config_metrics *conf, struct net_plan *plan)
+{
+	struct metrics_change *change = calloc(1, sizeof *change);
+
+	if (change == NULL)
+		return NULL;
+	change->before = metrics;
+	change->plan = plan;
+	change->ticket = -1;
+	change->same = conf->has_listen == (metrics != NULL) &&
+	    (metrics == NULL ||
+		addr_equal(net_listener_asked(metrics->bound), &conf->listen));
+	if (change->same)
+		return change;
+	if (metrics != NULL && net_plan_leave(plan, metrics->bound) != 0)
+		goto fail;
+	if (!conf->has_listen)
+		return change;
+	/* At another address it is the same one: who is being answered is. */
+	change->after = metrics != NULL ? metrics : metrics_make(loop);
+	change->ticket = net_plan_want(plan, &conf->listen, NULL, "metrics: ");
+	if (change->after != NULL && change->ticket != -1)
+		return change;
+fail:
+	metrics_abandon(change);
+	return NULL;
+}
+
+struct metrics *
+metrics_commit(struct metrics_change *change,
+    const struct admin_context *context)
+{
+	struct metrics *before = change->before, *after = change->after;
+
+	if (change->same) {
+		free(change);
+		return before;
+	}
+	if (before != NULL) {
+		/* It may be somebody else's by now, who took it back. */
+		net_listener_take_back(before->bound);
+		before->bound = NULL;
+	}
+	if (before != after)
+		metrics_free(before);
+	if (after != NULL) {
+		after->bound = net_plan_take(change->plan, change->ticket);
+		metrics_start(after, context);
+	}
+	free(change);
+	return after;
+}
+
+void
+metrics_abandon(struct metrics_change *change)
+{
+	if (change == NULL)
+		return;
+	if (change->after != change->before)
+		metrics_free(change->after);
+	free(change);
 }

@@ -11,6 +11,7 @@
 #define TUNNELD_METRICS_H
 
 #include "admin_commands.h"
+#include "net_plan.h"
 
 #define METRICS_CLIENTS_MAX 32
 
@@ -26,8 +27,20 @@ struct metrics *metrics_new(struct loop *loop, const struct addr *listen,
 /* The context is that of the admin commands, and must outlive it. */
 void metrics_start(struct metrics *metrics,
     const struct admin_context *context);
-/* The address it is bound to. */
-void metrics_address(const struct metrics *metrics, struct addr_sock *out);
 void metrics_free(struct metrics *metrics); /* NULL is ignored */
+
+/*
+ * Another configuration: the address as in tunnels_prepare. `metrics` is NULL
+ * where none are served. The commit returns what stands for it from now on, or
+ * NULL, and begins to serve; it cannot fail, and nothing happens if the
+ * address is the same. NULL out of memory.
+ */
+struct metrics_change;
+struct metrics_change *metrics_prepare(struct metrics *metrics,
+    struct loop *loop, const struct config_metrics *conf,
+    struct net_plan *plan);
+struct metrics *metrics_commit(struct metrics_change *change,
+    const struct admin_context *context);
+void metrics_abandon(struct metrics_change *change); /* NULL is ignored */
 
 #endif

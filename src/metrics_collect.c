@@ -142,21 +142,30 @@ metrics_tunnel_disabled(const struct tunnel *tunnel)
 static double
 metrics_tunnel_open(const struct tunnel *tunnel)
 {
-	return tunnel->n_sessions;
+	return tunnel_count_sessions(tunnel);
 }
 
 static double
 metrics_tunnel_held(const struct tunnel *tunnel)
 {
+	const struct tunnel *older;
+	unsigned n = tunnel->n_waiting;
+
 	if (tunnel->peer == NULL || peer_is_up(tunnel->peer))
 		return 0;
-	return tunnel->n_waiting;
+	TAILQ_FOREACH(older, &tunnel->tunnels->draining, entry)
+		if (strcmp(older->label, tunnel->label) == 0)
+			n += older->n_waiting;
+	return n;
 }
 
 static double
 metrics_tunnel_total(const struct tunnel *tunnel)
 {
-	return (double)tunnel->total;
+	struct tunnel_counts counts;
+
+	tunnel_get_counts(tunnel, &counts);
+	return (double)counts.total;
 }
 
 static const struct {
@@ -181,17 +190,17 @@ static const struct {
 static void
 metrics_bytes(struct metrics_text *text, const struct tunnels *tunnels)
 {
-	uint64_t up, down;
-	size_t i;
+	const struct tunnel *tunnel;
+	struct tunnel_counts counts;
 
 	metrics_text_family(text, "tunneld_bytes_total", METRICS_COUNTER,
 	    "Bytes carried: up from the user to the service, and down.");
-	for (i = 0; i < tunnels->n; i++) {
-		tunnel_get_bytes(&tunnels->all[i], &up, &down);
-		metrics_tunnel_sample(text, &tunnels->all[i], "direction", "up",
-		    (double)up);
-		metrics_tunnel_sample(text, &tunnels->all[i], "direction",
-		    "down", (double)down);
+	TAILQ_FOREACH(tunnel, &tunnels->all, entry) {
+		tunnel_get_counts(tunnel, &counts);
+		metrics_tunnel_sample(text, tunnel, "direction", "up",
+		    (double)counts.up_bytes);
+		metrics_tunnel_sample(text, tunnel, "direction", "down",
+		    (double)counts.down_bytes);
 	}
 }
 
@@ -224,19 +233,19 @@ static void
 metrics_refused(struct metrics_text *text, const struct tunnels *tunnels)
 {
 	const struct tunnel *tunnel;
-	size_t i;
+	struct tunnel_counts counts;
 	int reason;
 
 	metrics_text_family(text, "tunneld_refused_total", METRICS_COUNTER,
 	    "Users, or sessions of a peer, that were not served, and why.");
-	for (i = 0; i < tunnels->n; i++) {
-		tunnel = &tunnels->all[i];
+	TAILQ_FOREACH(tunnel, &tunnels->all, entry) {
+		tunnel_get_counts(tunnel, &counts);
 		for (reason = 0; reason < REASON_COUNT; reason++)
 			if ((metrics_reasons[reason] >> tunnel->end & 1) != 0 ||
-			    tunnel->refused[reason] > 0)
+			    counts.refused[reason] > 0)
 				metrics_tunnel_sample(text, tunnel, "reason",
 				    reason_name((enum reason)reason),
-				    (double)tunnel->refused[reason]);
+				    (double)counts.refused[reason]);
 	}
 }
 
@@ -245,17 +254,16 @@ metrics_tunnels(struct metrics_text *text, const struct tunnels *tunnels)
 {
 	size_t n = sizeof metrics_tunnel_families /
 	    sizeof metrics_tunnel_families[0];
-	size_t family, i;
+	const struct tunnel *tunnel;
+	size_t family;
 
 	for (family = 0; family < n; family++) {
 		metrics_text_family(text, metrics_tunnel_families[family].name,
 		    metrics_tunnel_families[family].kind,
 		    metrics_tunnel_families[family].help);
-		for (i = 0; i < tunnels->n; i++)
-			metrics_tunnel_sample(text, &tunnels->all[i], NULL,
-			    NULL,
-			    metrics_tunnel_families[family]
-				.value(&tunnels->all[i]));
+		TAILQ_FOREACH(tunnel, &tunnels->all, entry)
+			metrics_tunnel_sample(text, tunnel, NULL, NULL,
+			    metrics_tunnel_families[family].value(tunnel));
 	}
 	metrics_bytes(text, tunnels);
 	metrics_refused(text, tunnels);

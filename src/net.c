@@ -27,11 +27,16 @@ struct net_listener {
 	struct loop_watch *watch;
 	struct loop_timer *resume;
 	net_accept_fn *fn;
+	net_lend_fn *lend;
 	void *arg;
-	int fd;
+	int fd; /* -1: suspended */
 	bool yields;
 	bool paused; /* said so in the log */
+	struct addr asked;
 	struct addr_sock address;
+	/* Of a UNIX socket: its file, which may be another one's by now. */
+	dev_t dev;
+	ino_t ino;
 };
 
 void
@@ -76,14 +81,6 @@ net_descriptors_max(void)
 	return (int)limit.rlim_cur;
 }
 
-static void
-net_resume(void *arg)
-{
-	struct net_listener *listener = arg;
-
-	loop_watch_set(listener->watch, true, false);
-}
-
 static bool
 net_is_shortage(int error)
 {
@@ -115,6 +112,25 @@ net_is_scarce(const struct net_listener *listener, int fd)
 	return listener->yields && fd >= max - max / 4;
 }
 
+/* One of the backlog. -1: there is none, or there are no descriptors. */
+static int
+net_accept_one(struct net_listener *listener, struct addr_sock *from)
+{
+	int client;
+
+	do {
+		memset(from, 0, sizeof *from);
+		from->len = sizeof from->ss;
+		client = accept4(listener->fd, &from->sa, &from->len,
+		    SOCK_NONBLOCK | SOCK_CLOEXEC);
+		/* Otherwise that one connection is gone. */
+	} while (client == -1 && errno != EAGAIN && errno != EWOULDBLOCK &&
+	    !net_is_shortage(errno) && errno != EBADF && errno != EINVAL);
+	if (client != -1)
+		net_setup(client);
+	return client;
+}
+
 static void
 net_accept(int fd, bool readable, bool writable, void *arg)
 {
@@ -123,23 +139,17 @@ net_accept(int fd, bool readable, bool writable, void *arg)
 	char text[ADDR_TEXT_SIZE];
 	int i, client;
 
+	(void)fd;
 	(void)readable;
 	(void)writable;
 	for (i = 0; i < NET_ACCEPT_BUDGET; i++) {
-		memset(&from, 0, sizeof from);
-		from.len = sizeof from.ss;
-		client = accept4(fd, &from.sa, &from.len,
-		    SOCK_NONBLOCK | SOCK_CLOEXEC);
+		client = net_accept_one(listener, &from);
 		if (client == -1 && net_is_shortage(errno)) {
 			net_pause(listener, strerror(errno));
 			return;
 		}
-		if (client == -1) {
-			if (errno == EAGAIN || errno == EWOULDBLOCK)
-				break;
-			continue; /* that one connection is gone */
-		}
-		net_setup(client);
+		if (client == -1)
+			break;
 		listener->fn(client, &from, listener->arg);
 		if (net_is_scarce(listener, client)) {
 			net_pause(listener, "file descriptors run short");
@@ -210,29 +220,64 @@ net_bind(const struct addr *addr, struct addr_sock *sock)
 	return fd;
 }
 
-int
-net_listen_fd(const struct addr *addr, struct addr_sock *bound, char *error,
+/* -1 with the reason in error and errno. */
+static int
+net_open(struct net_listener *listener, const struct addr *addr, char *error,
     size_t error_size)
 {
+	struct addr_sock *bound = &listener->address;
 	char text[ADDR_TEXT_SIZE];
-	int fd;
+	struct stat st;
+	int saved;
 
 	if (addr_to_sock(addr, bound) != 0) {
 		snprintf(error, error_size,
 		    "listen %s: not an address of "
 		    "this machine but a name",
 		    addr_format(addr, text, sizeof text));
+		errno = EADDRNOTAVAIL;
 		return -1;
 	}
-	fd = net_bind(addr, bound);
-	if (fd == -1) {
+	listener->fd = net_bind(addr, bound);
+	if (listener->fd == -1) {
+		saved = errno;
 		snprintf(error, error_size, "listen %s: %s",
-		    addr_format(addr, text, sizeof text), strerror(errno));
+		    addr_format(addr, text, sizeof text), strerror(saved));
+		errno = saved;
 		return -1;
 	}
 	bound->len = sizeof bound->ss;
-	getsockname(fd, &bound->sa, &bound->len);
-	return fd;
+	getsockname(listener->fd, &bound->sa, &bound->len);
+	if (addr->kind == ADDR_UNIX && lstat(addr->host, &st) == 0) {
+		listener->dev = st.st_dev;
+		listener->ino = st.st_ino;
+	}
+	return 0;
+}
+
+static void
+net_watch(struct net_listener *listener)
+{
+	if (listener->watch == NULL)
+		listener->watch = loop_watch_new(listener->loop, listener->fd,
+		    true, false, net_accept, listener);
+	if (listener->watch == NULL)
+		log_error("out of memory: a listener does not accept");
+}
+
+/* The timer: of a pause, or of an address that could not be had again. */
+static void
+net_resume(void *arg)
+{
+	struct net_listener *listener = arg;
+	char error[400], text[ADDR_TEXT_SIZE];
+
+	if (listener->watch != NULL)
+		loop_watch_set(listener->watch, true, false);
+	else if (listener->fd == -1 &&
+	    net_listener_resume(listener, error, sizeof error) == 0)
+		log_notice("%s: listening again",
+		    addr_sock_format(&listener->address, text, sizeof text));
 }
 
 struct net_listener *
@@ -240,55 +285,94 @@ net_listen(struct loop *loop, const struct addr *addr, char *error,
     size_t error_size)
 {
 	struct net_listener *listener = calloc(1, sizeof *listener);
+	int saved;
 
 	if (listener == NULL) {
 		snprintf(error, error_size, "out of memory");
+		errno = ENOMEM;
 		return NULL;
 	}
 	listener->loop = loop;
-	listener->fd = net_listen_fd(addr, &listener->address, error,
-	    error_size);
-	if (listener->fd == -1) {
-		free(listener);
-		return NULL;
-	}
-	return listener;
+	listener->asked = *addr;
+	listener->fd = -1;
+	listener->resume = loop_timer_new(loop, net_resume, listener);
+	errno = ENOMEM;
+	if (listener->resume == NULL)
+		snprintf(error, error_size, "out of memory");
+	else if (net_open(listener, addr, error, error_size) == 0)
+		return listener;
+	saved = errno;
+	net_listener_free(listener);
+	errno = saved;
+	return NULL;
+}
+
+void
+net_listener_take_back(struct net_listener *listener)
+{
+	net_lend_fn *lend = listener->lend;
+
+	listener->lend = NULL;
+	if (lend != NULL && listener->fd != -1)
+		lend(-1, listener->arg);
 }
 
 void
 net_listener_start(struct net_listener *listener, net_accept_fn *fn, void *arg)
 {
+	net_listener_take_back(listener);
 	listener->fn = fn;
 	listener->arg = arg;
-	if (listener->resume == NULL)
-		listener->resume = loop_timer_new(listener->loop, net_resume,
-		    listener);
-	if (listener->watch == NULL)
-		listener->watch = loop_watch_new(listener->loop, listener->fd,
-		    true, false, net_accept, listener);
-	if (listener->resume == NULL || listener->watch == NULL)
-		log_error("out of memory: a listener does not accept");
+	if (listener->fd != -1)
+		net_watch(listener);
 }
 
 void
-net_listener_yield(struct net_listener *listener)
+net_listener_lend(struct net_listener *listener, net_lend_fn *fn, void *arg)
 {
-	listener->yields = true;
+	net_listener_take_back(listener);
+	loop_watch_free(listener->watch);
+	listener->watch = NULL;
+	listener->fn = NULL;
+	listener->lend = fn;
+	listener->arg = arg;
+	if (listener->fd != -1)
+		fn(listener->fd, arg);
+}
+
+void
+net_listener_yield(struct net_listener *listener, bool yields)
+{
+	listener->yields = yields;
+}
+
+/* Closes, and removes the file of a UNIX socket. While it is bound, its inode
+ * is no other file's. */
+static void
+net_close(struct net_listener *listener)
+{
+	struct stat st;
+
+	loop_watch_free(listener->watch);
+	listener->watch = NULL;
+	if (listener->fd == -1)
+		return;
+	if (listener->asked.kind == ADDR_UNIX &&
+	    lstat(listener->asked.host, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	    st.st_dev == listener->dev && st.st_ino == listener->ino)
+		unlink(listener->asked.host);
+	close(listener->fd);
+	listener->fd = -1;
 }
 
 void
 net_listener_free(struct net_listener *listener)
 {
-	const struct sockaddr_un *un;
-
 	if (listener == NULL)
 		return;
 	loop_timer_free(listener->resume);
-	loop_watch_free(listener->watch);
-	close(listener->fd);
-	un = (const struct sockaddr_un *)&listener->address.ss;
-	if (listener->address.sa.sa_family == AF_UNIX)
-		unlink(un->sun_path);
+	net_listener_take_back(listener);
+	net_close(listener);
 	free(listener);
 }
 
@@ -296,4 +380,60 @@ void
 net_listener_address(const struct net_listener *listener, struct addr_sock *out)
 {
 	*out = listener->address;
+}
+
+const struct addr *
+net_listener_asked(const struct net_listener *listener)
+{
+	return &listener->asked;
+}
+
+/* --- one that goes, or moves ------------------------------------------------ */
+
+void
+net_listener_accept_all(struct net_listener *listener)
+{
+	struct addr_sock from;
+	int i, client;
+
+	if (listener->fn == NULL || listener->fd == -1)
+		return;
+	for (i = 0; i < NET_BACKLOG; i++) {
+		client = net_accept_one(listener, &from);
+		if (client == -1)
+			return;
+		listener->fn(client, &from, listener->arg);
+	}
+}
+
+void
+net_listener_suspend(struct net_listener *listener)
+{
+	if (listener->lend != NULL && listener->fd != -1)
+		listener->lend(-1, listener->arg);
+	net_close(listener);
+}
+
+int
+net_listener_resume(struct net_listener *listener, char *error,
+    size_t error_size)
+{
+	struct addr_sock was = listener->address;
+	struct addr addr = listener->asked;
+
+	/* The one that the kernel picked for port 0. */
+	if (was.sa.sa_family == AF_INET)
+		addr.port = ntohs(was.in.sin_port);
+	else if (was.sa.sa_family == AF_INET6)
+		addr.port = ntohs(was.in6.sin6_port);
+	if (net_open(listener, &addr, error, error_size) != 0) {
+		listener->address = was;
+		loop_timer_set(listener->resume, NET_PAUSE);
+		return -1;
+	}
+	if (listener->lend != NULL)
+		listener->lend(listener->fd, listener->arg);
+	else if (listener->fn != NULL)
+		net_watch(listener);
+	return 0;
 }

@@ -23,7 +23,8 @@ typedef void net_accept_fn(int fd, const struct addr_sock *from, void *arg);
  * Binds and listens; accepting starts with the next turn of the loop. The
  * address is a literal or a UNIX path (addr_to_sock); a UNIX socket nobody
  * listens on any more is replaced, and a new one is as open as a port on
- * loopback (0666): its directory is what restricts it. NULL with the reason in error.
+ * loopback (0666): its directory is what restricts it. NULL with the reason in
+ * error, and in errno.
  *
  * Out of descriptors, accepting pauses for a second at a time and the log
  * says so once; a bounded number is accepted each turn.
@@ -32,20 +33,43 @@ struct net_listener *net_listen(struct loop *loop, const struct addr *addr,
     char *error, size_t error_size);
 void net_listener_start(struct net_listener *listener, net_accept_fn *fn,
     void *arg);
-/* The same for who accepts by other means (evhttp): only a descriptor, and
- * what it is bound to. -1 with the reason in error. */
-int net_listen_fd(const struct addr *addr, struct addr_sock *bound, char *error,
-    size_t error_size);
-/* For users' listeners: pauses already when a quarter of the descriptors is
- * left, since every user needs a second one, and links and channels must come
- * through whatever the crowd. */
-void net_listener_yield(struct net_listener *listener);
-/* Closes; removes a UNIX socket from the file system. NULL is ignored. */
+/* For users' listeners (true): pauses already when a quarter of the descriptors
+ * is left, since every user needs a second one, and links and channels must
+ * come through whatever the crowd. */
+void net_listener_yield(struct net_listener *listener, bool yields);
+/* Closes; removes a UNIX socket from the file system, unless another one has
+ * its place there. NULL is ignored. */
 void net_listener_free(struct net_listener *listener);
 
 /* What it is bound to, with the port the kernel picked for port 0. */
 void net_listener_address(const struct net_listener *listener,
     struct addr_sock *out);
+/* What net_listen was asked for. */
+const struct addr *net_listener_asked(const struct net_listener *listener);
+
+/* --- of use in net_plan: a listener that goes, or moves ------------------- */
+
+/* net_listener_start may be called again: who is accepted from then on, and
+ * who waits in the backlog already, is given to the new owner. */
+
+/* Accepts at once all who wait in the backlog. */
+void net_listener_accept_all(struct net_listener *listener);
+/* Closes its socket; and binds it again, to the same address and port, for
+ * the same owner. Where that fails it is tried again every second, and -1 with
+ * the reason in error. */
+void net_listener_suspend(struct net_listener *listener);
+int net_listener_resume(struct net_listener *listener, char *error,
+    size_t error_size);
+
+/*
+ * For who accepts by other means (evhttp), in the place of net_listener_start:
+ * fn is told the descriptor, at once and after each net_listener_resume, and
+ * -1 before it is closed or given to another.
+ */
+typedef void net_lend_fn(int fd, void *arg);
+void net_listener_lend(struct net_listener *listener, net_lend_fn *fn,
+    void *arg);
+void net_listener_take_back(struct net_listener *listener);
 
 /* How many descriptors this process may have (RLIMIT_NOFILE). */
 int net_descriptors_max(void);

@@ -35,11 +35,20 @@ peer_set_error(struct peer *peer, const char *error)
 
 /* --- dialling ----------------------------------------------------------- */
 
+/* A wrong secret is none for ever while both ends are being changed. */
+static bool
+peer_is_patient(const struct peer *peer)
+{
+	return peer->relinked_at != 0 &&
+	    loop_now(peer->context->loop) - peer->relinked_at < PEER_PATIENCE;
+}
+
 static void
 peer_dialled(const struct handshake_outcome *outcome, void *arg)
 {
 	struct peer *peer = arg;
-	bool refused = outcome->status == HANDSHAKE_REFUSED;
+	bool refused = outcome->status == HANDSHAKE_REFUSED &&
+	    !peer_is_patient(peer);
 
 	peer->handshake = NULL;
 	peer->address = outcome->address;
@@ -131,15 +140,18 @@ peer_retry(void *arg)
 
 struct peer *
 peer_new(const struct peer_context *context, const struct config_peer *conf,
-    uint32_t index)
+    uint32_t index, struct loop_task *unused)
 {
 	struct peer *peer = calloc(1, sizeof *peer);
 
 	if (peer == NULL)
 		return NULL;
 	peer->context = context;
-	peer->conf = conf;
+	peer->conf = config_peer_ref(conf);
+	peer->conf_since = loop_now(context->loop);
 	peer->index = index;
+	peer->refs = 1;
+	peer->unused = unused;
 	peer->since_us = loop_wall_us();
 	TAILQ_INIT(&peer->waiters);
 	TAILQ_INIT(&peer->pings);
@@ -166,12 +178,37 @@ peer_free(struct peer *peer)
 	auth_wipe(&peer->newcomer, sizeof peer->newcomer);
 	link_free(peer->link);
 	pool_free(peer->pool);
+	config_peer_unref(peer->conf);
 	free(peer);
+}
+
+struct peer *
+peer_ref(struct peer *peer)
+{
+	if (peer != NULL)
+		peer->refs++;
+	return peer;
+}
+
+void
+peer_unref(struct peer *peer)
+{
+	/* Not freed here: it may be the peer itself that calls. */
+	if (peer != NULL && --peer->refs == 0)
+		loop_task_queue(peer->context->loop, peer->unused);
+}
+
+bool
+peer_is_unused(const struct peer *peer)
+{
+	return peer->refs == 0;
 }
 
 void
 peer_start(struct peer *peer)
 {
+	if (peer->started)
+		return;
 	peer->started = true;
 	if (!peer->disabled)
 		peer_step(peer, SUPERVISOR_START);
@@ -186,16 +223,22 @@ peer_say_goaway(struct peer *peer)
 }
 
 void
-peer_stop(struct peer *peer, const char *why)
+peer_cut(struct peer *peer, const char *why, const char *to_newcomer)
 {
-	peer->started = false;
 	if (peer->newcomer.framing != NULL)
-		peer_reject_newcomer(peer, "the gateway is going away");
+		peer_reject_newcomer(peer, to_newcomer);
 	peer_step(peer, SUPERVISOR_STOP);
 	if (peer->link == NULL)
 		return;
 	peer_say_goaway(peer);
 	peer_drop_link(peer, why);
+}
+
+void
+peer_stop(struct peer *peer, const char *why)
+{
+	peer->started = false;
+	peer_cut(peer, why, "the gateway is going away");
 }
 
 /* --- what administrators do --------------------------------------------- */

@@ -45,16 +45,48 @@ struct peer_context {
 	void *arg;
 };
 
-/* The context must outlive the peer; conf is borrowed likewise. The ids of its
- * links begin with `index`, so that they lead back to it. */
+/*
+ * With one reference, the caller's. The context must outlive the peer, which
+ * refers to conf. The ids of its links begin with `index`, so that they lead
+ * back to it. `unused` is queued when the last reference is gone: whoever made
+ * the peer frees it then, and not before.
+ */
 struct peer *peer_new(const struct peer_context *context,
-    const struct config_peer *conf, uint32_t index);
+    const struct config_peer *conf, uint32_t index, struct loop_task *unused);
+/* Tunnels refer to their peer, and whoever waits for something of it that may
+ * take more than one turn. NULL is allowed. */
+struct peer *peer_ref(struct peer *peer);
+void peer_unref(struct peer *peer);
+bool peer_is_unused(const struct peer *peer);
 uint32_t peer_link_index(const uint8_t link_id[WIRE_LINK_ID_SIZE]);
 void peer_free(struct peer *peer); /* says nothing to anybody */
-/* Begins to dial, where the peer is dialled. */
+/* Begins to dial, where the peer is dialled. Once is enough. */
 void peer_start(struct peer *peer);
 /* GOAWAY on the link, then closes it; link_down is called. */
 void peer_stop(struct peer *peer, const char *why);
+
+/* --- reload -------------------------------------------------------------- */
+
+/* Whether a link made under one of these is none under the other: where it
+ * leads, who we are there, secret, security, who dials. */
+bool peer_conf_relinks(const struct config_peer *before,
+    const struct config_peer *after);
+
+/*
+ * Of the same name. Where peer_conf_relinks the link goes down ("its
+ * configuration changed", after GOAWAY), and a peer that is dialled is at
+ * once; everything else is taken over without touching the link. Sessions on
+ * channels of their own run on either way. Who refuses the new name or secret
+ * may not know of it yet: for a minute that is a failure like any other.
+ */
+void peer_set_conf(struct peer *peer, const struct config_peer *conf);
+/* When it became what it is now: who began to prove himself before has proven
+ * nothing. As loop_now. */
+double peer_conf_since(const struct peer *peer);
+
+/* As peer_stop, and for good: it is in no configuration any more. */
+void peer_retire(struct peer *peer);
+bool peer_is_retired(const struct peer *peer);
 
 /* --- what administrators do --------------------------------------------- */
 

@@ -3,7 +3,8 @@
  * peer_internal: what the files of peer share, and nobody else includes.
  *
  * peer.c is its life, state and dialling; peer_link.c the link, its channels
- * and who waits for them; peer_accept.c the accepting side and take-over.
+ * and who waits for them; peer_accept.c the accepting side and take-over;
+ * peer_reload.c another configuration.
  * Floor 3.
  */
 #ifndef TUNNELD_PEER_INTERNAL_H
@@ -15,6 +16,10 @@
 #include "peer.h"
 #include "pool.h"
 #include "supervisor.h"
+
+/* So long, in seconds, after a reload a refusal may mean that the other end is
+ * yet to be reloaded: it is tried again as after any failure. */
+#define PEER_PATIENCE 60.0
 
 TAILQ_HEAD(peer_waiters, peer_waiter);
 TAILQ_HEAD(peer_pings, peer_ping);
@@ -30,7 +35,11 @@ enum peer_state {
 struct peer {
 	const struct peer_context *context;
 	const struct config_peer *conf;
+	double conf_since;
+	double relinked_at; /* a reload changed what the link needs; 0: none */
 	uint32_t index;
+	unsigned refs;
+	struct loop_task *unused; /* for when there are none */
 	enum peer_state state;
 	int64_t since_us;
 	struct supervisor supervisor;
@@ -51,6 +60,7 @@ struct peer {
 	unsigned in_use; /* channels handed out */
 	bool entries;
 	bool started; /* peer_start was called */
+	bool retired;
 	bool disabled;
 	int64_t disabled_us;
 	char disabled_by[HISTORY_BY_SIZE];
@@ -67,6 +77,9 @@ void peer_set_state(struct peer *peer, enum peer_state state);
 void peer_set_error(struct peer *peer, const char *error);
 /* Tells the supervisor of a dialled peer, and does what it says. */
 void peer_step(struct peer *peer, enum supervisor_event event);
+/* Leaves nothing of the link, the dial and who may come, and says so to the
+ * other end. */
+void peer_cut(struct peer *peer, const char *why, const char *to_newcomer);
 
 /* peer_link.c */
 /* The link and its pool, not announced yet; -1 out of memory. Takes the

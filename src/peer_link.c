@@ -267,13 +267,19 @@ peer_drop_link(struct peer *peer, const char *why)
 	peer->context->handler->link_down(peer, why, peer->context->arg);
 }
 
+static void
+peer_end_link(struct peer *peer, const char *why, enum supervisor_event event)
+{
+	peer_drop_link(peer, why);
+	peer_step(peer, event);
+	if (peer->newcomer.framing != NULL)
+		peer_welcome(peer);
+}
+
 void
 peer_lose_link(struct peer *peer, const char *why)
 {
-	peer_drop_link(peer, why);
-	peer_step(peer, SUPERVISOR_LOST);
-	if (peer->newcomer.framing != NULL)
-		peer_welcome(peer);
+	peer_end_link(peer, why, SUPERVISOR_LOST);
 }
 
 static void
@@ -294,8 +300,9 @@ peer_link_frame(const struct wire_message *msg, void *arg)
 		    peer->context->arg);
 		break;
 	case WIRE_GOAWAY:
-		why = "the peer is going away";
-		break;
+		peer_end_link(peer, "the peer is going away",
+		    SUPERVISOR_GOAWAY);
+		return;
 	case WIRE_RETIRE:
 		break; /* never needed: only who opens a channel idles it */
 	default:

@@ -429,6 +429,7 @@ pool_new(const struct pool_params *params)
 	if (pool == NULL)
 		return NULL;
 	pool->params = *params;
+	config_peer_ref(pool->params.peer);
 	TAILQ_INIT(&pool->ours);
 	TAILQ_INIT(&pool->theirs);
 	TAILQ_INIT(&pool->attaching);
@@ -442,6 +443,17 @@ pool_new(const struct pool_params *params)
 	}
 	loop_timer_set(pool->tick, params->peer->heartbeat_interval / 2);
 	return pool;
+}
+
+void
+pool_set_conf(struct pool *pool, const struct config_peer *peer)
+{
+	config_peer_ref(peer);
+	config_peer_unref(pool->params.peer);
+	pool->params.peer = peer;
+	pool_set_goal(pool, (unsigned)peer->pool);
+	/* At once: one that is pinged more often must be from now on. */
+	loop_timer_set(pool->tick, 0);
 }
 
 void
@@ -461,6 +473,7 @@ pool_free(struct pool *pool)
 			channel_free(pool_entry_remove(entry));
 	loop_timer_free(pool->tick);
 	loop_timer_free(pool->retry_timer);
+	config_peer_unref(pool->params.peer);
 	auth_wipe(&pool->params.key, sizeof pool->params.key);
 	free(pool);
 }

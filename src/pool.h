@@ -38,7 +38,7 @@ struct pool_params {
 	struct loop *loop;
 	struct resolve_pool *resolver;
 	struct tls *tls;
-	const struct config_peer *peer; /* must outlive the pool */
+	const struct config_peer *peer; /* the pool refers to it */
 	bool dialler;			/* we attach; else we ask */
 	struct addr_sock address;	/* the link's, to attach to */
 	uint8_t link_id[WIRE_LINK_ID_SIZE];
@@ -51,6 +51,9 @@ struct pool_params {
 
 struct pool *pool_new(const struct pool_params *params);
 void pool_free(struct pool *pool); /* closes all idle channels */
+/* Another configuration of the same link: how many, and how often they are
+ * pinged. Those beyond it go as they become idle. */
+void pool_set_conf(struct pool *pool, const struct config_peer *peer);
 
 /* How many sessions wait for a channel, and whether this end opens any. */
 void pool_set_need(struct pool *pool, bool entries, unsigned waiting);

@@ -64,6 +64,7 @@ probe_free(struct probe *probe)
 	}
 	probe_drop_channel(probe);
 	dial_cancel(probe->dial);
+	tunnel_unref(probe->tunnel);
 	free(probe);
 }
 
@@ -418,7 +419,7 @@ probe_start(struct tunnel *tunnel, probe_fn *fn, void *arg)
 
 	if (probe == NULL)
 		return NULL;
-	probe->tunnel = tunnel;
+	probe->tunnel = tunnel_ref(tunnel);
 	probe->fn = fn;
 	probe->arg = arg;
 	auth_random(probe->uid, sizeof probe->uid);

@@ -9,7 +9,8 @@
  *
  * A disabled tunnel fails at the step "tunnel". A link that is down fails at
  * once, with the peer's last error. It stands in no list of sessions here; the
- * exit of the peer sees a session whose source is "unix:".  Floor 4.
+ * exit of the peer sees a session whose source is "unix:". A tunnel whose
+ * configuration changes meanwhile is tested as it was.  Floor 4.
  */
 #ifndef TUNNELD_PROBE_H
 #define TUNNELD_PROBE_H

@@ -18,6 +18,7 @@ static const char *const reason_names[REASON_COUNT] = {
 	[REASON_IDLE_TIMEOUT] = "idle_timeout",
 	[REASON_KILLED] = "killed",
 	[REASON_KILLED_BY_PEER] = "killed_by_peer",
+	[REASON_RELOAD] = "reload",
 	[REASON_SHUTDOWN] = "shutdown",
 	[REASON_DAEMON_LOST] = "daemon_lost",
 	[REASON_INTERNAL] = "internal",

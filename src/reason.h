@@ -23,6 +23,7 @@ enum reason {
 	REASON_IDLE_TIMEOUT,	/* "idle_timeout" */
 	REASON_KILLED,		/* "killed": by an admin, here */
 	REASON_KILLED_BY_PEER,	/* "killed_by_peer": by an admin, there */
+	REASON_RELOAD,		/* "reload": its tunnel changed, or went */
 	REASON_SHUTDOWN,	/* "shutdown": this daemon was stopped */
 	REASON_DAEMON_LOST,	/* "daemon_lost": this daemon died */
 	REASON_INTERNAL,	/* "internal": out of memory, descriptors */

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tunnel_drain.h"
+
 static const char *const session_states[] = {
 	[SESSION_WAITING] = "waiting",
 	[SESSION_OPENING] = "opening",
@@ -134,7 +136,7 @@ session_new(struct tunnel *tunnel, const struct addr_sock *source,
 	TAILQ_INSERT_TAIL(&tunnels->refresh, session, in_refresh);
 	tunnel->n_sessions++;
 	tunnel->n_waiting++; /* SESSION_WAITING is the first state */
-	tunnel->total++;
+	tunnel->own.total++;
 	tunnels->n_sessions++;
 	tunnels->total++;
 	session_describe(session, &row);
@@ -230,6 +232,8 @@ session_unregister(struct session *session)
 	tunnels->n_sessions--;
 	if (session->state == SESSION_WAITING)
 		tunnel->n_waiting--;
+	if (tunnel->drain.on)
+		tunnel_session_gone(tunnel);
 }
 
 static void
@@ -255,7 +259,22 @@ session_was_refused(enum reason reason)
 {
 	return reason != REASON_CLOSED && reason != REASON_RESET &&
 	    reason != REASON_KILLED && reason != REASON_KILLED_BY_PEER &&
-	    reason != REASON_SHUTDOWN;
+	    reason != REASON_SHUTDOWN && reason != REASON_RELOAD;
+}
+
+/* Why, before it sees the reset. One that is not open yet, and ends by a
+ * reload, may be opened again under the new settings. */
+static bool
+session_tell_peer(const struct session *session, enum reason reason)
+{
+	struct peer *peer = session->tunnel->peer;
+
+	if (peer == NULL)
+		return false;
+	if (reason == REASON_KILLED)
+		return peer_send_close(peer, session->uid, WIRE_CLOSE_KILLED);
+	return reason == REASON_RELOAD && session->state == SESSION_OPEN &&
+	    peer_send_close(peer, session->uid, WIRE_CLOSE_RELOAD);
 }
 
 void
@@ -263,20 +282,20 @@ session_close(struct session *session, enum reason reason, const char *by)
 {
 	struct tunnel *tunnel = session->tunnel;
 	struct ledger_session row;
-	bool told = false;
+	bool told;
 
 	session_describe(session, &row);
 	row.closed_us = loop_wall_us();
 	row.reason = reason;
 	snprintf(row.closed_by, sizeof row.closed_by, "%s", by);
 	if (session->state != SESSION_OPEN && session_was_refused(reason)) {
-		tunnel->refused[reason]++;
+		tunnel->own.refused[reason]++;
 		/* A better word may have been said just now. */
 		if (tunnel->error_us < session->opened_us)
 			tunnel_set_error(tunnel, "%s", reason_name(reason));
 	}
-	tunnel->up_bytes += row.up_bytes;
-	tunnel->down_bytes += row.down_bytes;
+	tunnel->own.up_bytes += row.up_bytes;
+	tunnel->own.down_bytes += row.down_bytes;
 	ledger_put_session(tunnel->tunnels->params.ledger, &row);
 	session_publish(session, EVENT_SESSION_CLOSE, &row);
 	log_info("%s: session %lld: %s by %s, %s -> %s, %llu up, %llu down",
@@ -284,9 +303,7 @@ session_close(struct session *session, enum reason reason, const char *by)
 	    row.source, row.target[0] == '\0' ? "peer" : row.target,
 	    (unsigned long long)row.up_bytes,
 	    (unsigned long long)row.down_bytes);
-	if (reason == REASON_KILLED && tunnel->peer != NULL)
-		told = peer_send_close(tunnel->peer, session->uid,
-		    WIRE_CLOSE_KILLED);
+	told = session_tell_peer(session, reason);
 	/* Its entry may take the reset for a lost channel and open it again. */
 	if (reason == REASON_KILLED && tunnel->end == LEDGER_END_EXIT)
 		tunnels_remember_uid(tunnel->tunnels, session->uid);

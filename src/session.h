@@ -60,8 +60,8 @@ void session_set_state(struct session *session, enum session_state state);
 
 /*
  * Ends it. CLOSED leaves the sockets to end in order, everything else resets
- * what is still there. KILLED tells the other end. `by` is "user", "service",
- * "peer", "daemon" or an admin. The session is gone.
+ * what is still there. KILLED and RELOAD tell the other end. `by` is "user",
+ * "service", "peer", "daemon" or an admin. The session is gone.
  */
 void session_close(struct session *session, enum reason reason, const char *by);
 

@@ -27,8 +27,9 @@ struct stranger {
 	struct loop_watch *watch; /* for the first byte */
 	struct loop_timer *deadline;
 	struct framing *framing;
-	SSL *ssl;	   /* owned by the stream in framing; NULL: plain */
-	struct peer *peer; /* plain, after HELLO; NULL: unknown name */
+	SSL *ssl; /* owned by the stream in framing; NULL: plain */
+	double since;
+	bool known; /* plain, after HELLO: it may arrive, as far as its name */
 	struct wire_hello hello;
 	struct wire_challenge challenge;
 	bool greeted; /* what it spoke is worth a warning */
@@ -155,6 +156,12 @@ stranger_become_link(struct stranger *stranger, struct peer *peer,
 		.from = stranger->from,
 	};
 
+	if (stranger->since <= peer_conf_since(peer)) {
+		stranger_fail(stranger, stranger->hello.name,
+		    "its configuration changed meanwhile");
+		auth_wipe(&newcomer.key, sizeof newcomer.key);
+		return;
+	}
 	stranger->framing = NULL;
 	stranger_end(stranger);
 	stream_unwatch(framing_stream(newcomer.framing));
@@ -199,11 +206,20 @@ stranger_on_hello_tls(struct stranger *stranger)
 	auth_wipe(&key, sizeof key);
 }
 
-static const struct auth_secret *
-stranger_secret(const struct stranger *stranger)
+/* The peer that a plain stranger said to be, NULL: nobody; and its secret. */
+static struct peer *
+stranger_claims(const struct stranger *stranger,
+    const struct auth_secret **secret)
 {
-	return stranger->peer != NULL ? &peer_conf(stranger->peer)->secret :
-					&stranger->context->dummy;
+	struct peer *peer = peers_find(stranger->context->peers,
+	    stranger->hello.name);
+
+	*secret = &stranger->context->dummy;
+	if (!stranger->known ||
+	    !stranger_may_arrive(peer, CONFIG_SECURITY_PLAIN))
+		return NULL;
+	*secret = &peer_conf(peer)->secret;
+	return peer;
 }
 
 static void
@@ -212,21 +228,19 @@ stranger_on_hello_plain(struct stranger *stranger)
 	struct wire_message msg = { .type = WIRE_CHALLENGE };
 	struct wire_challenge *challenge = &stranger->challenge;
 	const struct wire_hello *hello = &stranger->hello;
-	struct peer *peer = peers_find(stranger->context->peers, hello->name);
+	const struct auth_secret *secret;
 
 	if (!stranger_check_version(stranger, hello))
 		return;
-	if (stranger_may_arrive(peer, CONFIG_SECURITY_PLAIN) &&
-	    hello->security == WIRE_SECURITY_PLAIN)
-		stranger->peer = peer;
+	stranger->known = hello->security == WIRE_SECURITY_PLAIN;
+	stranger->known = stranger_claims(stranger, &secret) != NULL;
 	challenge->version = WIRE_VERSION;
 	snprintf(challenge->name, sizeof challenge->name, "%s",
 	    stranger->context->name);
 	auth_random(challenge->nonce, sizeof challenge->nonce);
 	/* An unknown name is answered as one with another secret is, which it
 	 * is in fact: nobody can tell, not by the time it takes either. */
-	if (auth_gateway_mac(stranger_secret(stranger), hello, challenge,
-		challenge->mac) != 0) {
+	if (auth_gateway_mac(secret, hello, challenge, challenge->mac) != 0) {
 		stranger_fail(stranger, hello->name, "OpenSSL failed");
 		return;
 	}
@@ -240,21 +254,22 @@ static void
 stranger_on_proof(struct stranger *stranger, const struct wire_proof *proof)
 {
 	const struct wire_hello *hello = &stranger->hello;
-	struct peer *peer = stranger->peer;
+	const struct auth_secret *secret;
+	struct peer *peer = stranger_claims(stranger, &secret);
 	uint8_t mac[WIRE_MAC_SIZE];
 	struct auth_key key;
 	bool proven;
 
-	proven = auth_dialler_mac(stranger_secret(stranger), hello,
-		     &stranger->challenge, mac) == 0 &&
+	proven = auth_dialler_mac(secret, hello, &stranger->challenge, mac) ==
+		0 &&
 	    auth_equal(mac, proof->mac, sizeof mac);
 	if (peer == NULL) {
 		stranger_refuse(stranger,
 		    stranger_why_unknown(stranger, hello->name));
 	} else if (!proven) {
 		stranger_refuse(stranger, "wrong secret");
-	} else if (auth_plain_link_key(&peer_conf(peer)->secret, hello,
-		       &stranger->challenge, &key) != 0) {
+	} else if (auth_plain_link_key(secret, hello, &stranger->challenge,
+		       &key) != 0) {
 		stranger_fail(stranger, hello->name, "OpenSSL failed");
 	} else {
 		stranger_become_link(stranger, peer, &key);
@@ -333,7 +348,7 @@ stranger_read(struct stranger *stranger)
 	} else if (status != FRAMING_AGAIN) {
 		if (stranger->state == STRANGER_PROOF)
 			stranger_fail(stranger, stranger->hello.name,
-			    stranger->peer != NULL ?
+			    stranger->known ?
 				"went away before its proof (a wrong secret?)" :
 				stranger_why_unknown(stranger,
 				    stranger->hello.name));
@@ -451,6 +466,7 @@ stranger_new(const struct stranger_context *context, int fd,
 	stranger->context = context;
 	stranger->place = place;
 	stranger->fd = fd;
+	stranger->since = loop_now(context->loop);
 	stranger->from = *from;
 	stranger->watch = loop_watch_new(context->loop, fd, true, false,
 	    stranger_first_byte, stranger);

@@ -3,6 +3,9 @@
  * stranger: a connection to the gateway until it has proven who it is: the
  * accepting side of the handshake, in both security modes.
  *
+ * A reload meanwhile: who is known is decided at the end, and proof of what a
+ * peer was before its configuration changed is no proof (it may try again).
+ *
  * Owns one connection, one small fixed buffer and one deadline; what OpenSSL
  * may hold for it is bounded too (tls.c). Places and eviction are the
  * gateway's.

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "supervisor.h"
 
+#include <stdbool.h>
+
 void
 supervisor_init(struct supervisor *supervisor, double min, double max)
 {
@@ -9,6 +11,17 @@ supervisor_init(struct supervisor *supervisor, double min, double max)
 	supervisor->max = max;
 	supervisor->bound = min;
 	supervisor->up_since = 0;
+}
+
+void
+supervisor_set_bounds(struct supervisor *supervisor, double min, double max)
+{
+	supervisor->min = min;
+	supervisor->max = max;
+	if (supervisor->bound < min)
+		supervisor->bound = min;
+	if (supervisor->bound > max)
+		supervisor->bound = max;
 }
 
 static struct supervisor_action
@@ -41,6 +54,21 @@ supervisor_wait_max(struct supervisor *supervisor)
 		.seconds = supervisor->max };
 }
 
+static struct supervisor_action
+supervisor_went_down(struct supervisor *supervisor, bool goodbye, double now,
+    double random)
+{
+	double held = now - supervisor->up_since;
+
+	if (held >= supervisor->max)
+		supervisor->bound = supervisor->min;
+	if (!goodbye || held < SUPERVISOR_STEADY)
+		return supervisor_wait(supervisor, random);
+	supervisor->state = SUPERVISOR_WAITING;
+	return (struct supervisor_action){ .what = SUPERVISOR_WAIT,
+		.seconds = SUPERVISOR_AGAIN * random };
+}
+
 struct supervisor_action
 supervisor_step(struct supervisor *supervisor, enum supervisor_event event,
     double now, double random)
@@ -68,10 +96,9 @@ supervisor_step(struct supervisor *supervisor, enum supervisor_event event,
 		return supervisor_wait(supervisor, random);
 	if (state == SUPERVISOR_CONNECTING && event == SUPERVISOR_REFUSED)
 		return supervisor_wait_max(supervisor);
-	if (state == SUPERVISOR_UP && event == SUPERVISOR_LOST) {
-		if (now - supervisor->up_since >= supervisor->max)
-			supervisor->bound = supervisor->min;
-		return supervisor_wait(supervisor, random);
-	}
+	if (state == SUPERVISOR_UP &&
+	    (event == SUPERVISOR_LOST || event == SUPERVISOR_GOAWAY))
+		return supervisor_went_down(supervisor,
+		    event == SUPERVISOR_GOAWAY, now, random);
 	return (struct supervisor_action){ .what = SUPERVISOR_NOTHING };
 }

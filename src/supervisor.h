@@ -7,19 +7,26 @@
  * Waiting doubles from `min` to `max` with full jitter (uniform up to the
  * bound, but at least half of `min`), and is forgotten once a link held for
  * `max` seconds. A refusal waits at `max`: a wrong secret does not become right
- * by trying often, nor a disabled peer enabled. It never gives up.
+ * by trying often, nor a disabled peer enabled. It never gives up. Who said
+ * goodbye is there again at once, as a rule (a reload, an upgrade): that one
+ * try comes within SUPERVISOR_AGAIN seconds, unless the link held for less
+ * than SUPERVISOR_STEADY: then goodbyes are as good as losses.
  *
  *   state       event                    -> state, action
  *   stopped     start                    -> connecting, dial
  *   connecting  connected                -> up
  *   connecting  failed | refused         -> waiting, wait
  *   up          lost                     -> waiting, wait
+ *   up          goaway                   -> waiting, wait hardly at all
  *   waiting     timer                    -> connecting, dial
  *   any         stop                     -> stopped, cancel
  *   otherwise                            -> unchanged, nothing
  */
 #ifndef TUNNELD_SUPERVISOR_H
 #define TUNNELD_SUPERVISOR_H
+
+#define SUPERVISOR_AGAIN 0.05
+#define SUPERVISOR_STEADY 0.5
 
 enum supervisor_state {
 	SUPERVISOR_STOPPED,
@@ -34,6 +41,7 @@ enum supervisor_event {
 	SUPERVISOR_FAILED,    /* dial or handshake failed */
 	SUPERVISOR_REFUSED,   /* name or secret refused, or disabled there */
 	SUPERVISOR_LOST,      /* the link went down */
+	SUPERVISOR_GOAWAY,    /* ... after the other end had said so */
 	SUPERVISOR_TIMER,     /* the wait is over */
 	SUPERVISOR_STOP
 };
@@ -58,6 +66,10 @@ struct supervisor_action {
 };
 
 void supervisor_init(struct supervisor *supervisor, double min, double max);
+
+/* Other bounds from now on; of a wait under way nothing is known here. */
+void supervisor_set_bounds(struct supervisor *supervisor, double min,
+    double max);
 
 /* now: monotonic seconds; random: uniform in [0, 1). */
 struct supervisor_action supervisor_step(struct supervisor *supervisor,

@@ -9,6 +9,7 @@
 #include "entry.h"
 #include "exit.h"
 #include "session.h"
+#include "tunnel_drain.h"
 
 /* How often the counters of open sessions go to the ledger, in seconds. */
 #define TUNNELS_REFRESH 5.0
@@ -29,74 +30,59 @@ struct tunnel_uids {
 };
 
 static void
-tunnel_sample(struct tunnel *tunnel)
-{
-	uint64_t up, down;
-
-	tunnel_get_bytes(tunnel, &up, &down);
-	rate_sample(&tunnel->rate, loop_now(tunnel->tunnels->params.loop), up,
-	    down);
-}
-
-static void
 tunnels_refresh(void *arg)
 {
 	struct tunnels *tunnels = arg;
 	struct session *session;
-	size_t i;
+	struct tunnel *tunnel;
 
 	TAILQ_FOREACH(session, &tunnels->refresh, in_refresh)
 		session_refresh(session);
-	for (i = 0; i < tunnels->n; i++)
-		tunnel_sample(&tunnels->all[i]);
+	TAILQ_FOREACH(tunnel, &tunnels->all, entry)
+		tunnel_sample(tunnel);
+	TAILQ_FOREACH(tunnel, &tunnels->draining, entry)
+		tunnel_sample(tunnel);
 	loop_timer_set(tunnels->timer, TUNNELS_REFRESH);
 }
 
-static void
-tunnel_init(struct tunnels *tunnels, struct tunnel *tunnel,
-    const struct config_tunnel *conf)
+static int
+tunnels_make_all(struct tunnels *tunnels, const struct config *config)
 {
-	tunnel->tunnels = tunnels;
-	tunnel->conf = conf;
-	config_tunnel_label(conf, tunnel->label, sizeof tunnel->label);
-	TAILQ_INIT(&tunnel->sessions);
-	rate_init(&tunnel->rate, loop_now(tunnels->params.loop));
-	tunnel->end = LEDGER_END_LOCAL;
-	if (conf->peer != NULL) {
-		tunnel->peer = peers_find(tunnels->params.peers, conf->peer);
-		tunnel->end = conf->has_listen ? LEDGER_END_ENTRY :
-						 LEDGER_END_EXIT;
+	struct tunnel *tunnel;
+	size_t i;
+
+	for (i = 0; i < config->n_tunnels; i++) {
+		tunnel = tunnel_new(tunnels, config->tunnels[i]);
+		if (tunnel == NULL)
+			return -1;
+		tunnel_install(tunnel);
 	}
-	if (tunnel->end == LEDGER_END_ENTRY)
-		peer_set_entries(tunnel->peer, true);
-	HASH_ADD_STR(tunnels->by_label, label, tunnel);
+	return 0;
 }
 
 struct tunnels *
 tunnels_new(const struct tunnels_params *params)
 {
 	struct tunnels *tunnels = calloc(1, sizeof *tunnels);
-	const struct config *config = params->config;
-	size_t i;
 
 	if (tunnels == NULL)
 		return NULL;
 	tunnels->params = *params;
+	tunnels->params.config = NULL;
+	TAILQ_INIT(&tunnels->all);
+	TAILQ_INIT(&tunnels->draining);
 	TAILQ_INIT(&tunnels->refresh);
-	tunnels->all = calloc(config->n_tunnels + 1, sizeof *tunnels->all);
+	loop_task_init(&tunnels->reap, tunnels_reap, tunnels);
 	tunnels->uids = calloc(1, sizeof *tunnels->uids);
 	tunnels->pipes = pipe_pool_new();
 	tunnels->linger = linger_new(params->loop);
 	tunnels->timer = loop_timer_new(params->loop, tunnels_refresh, tunnels);
-	if (tunnels->all == NULL || tunnels->uids == NULL ||
-	    tunnels->pipes == NULL || tunnels->linger == NULL ||
-	    tunnels->timer == NULL) {
+	if (tunnels->uids == NULL || tunnels->pipes == NULL ||
+	    tunnels->linger == NULL || tunnels->timer == NULL ||
+	    tunnels_make_all(tunnels, params->config) != 0) {
 		tunnels_free(tunnels);
 		return NULL;
 	}
-	for (i = 0; i < config->n_tunnels; i++)
-		tunnel_init(tunnels, &tunnels->all[i], &config->tunnels[i]);
-	tunnels->n = config->n_tunnels;
 	loop_timer_set(tunnels->timer, TUNNELS_REFRESH);
 	return tunnels;
 }
@@ -106,12 +92,10 @@ tunnels_listen(struct tunnels *tunnels,
     void (*error)(const char *text, void *arg), void *arg)
 {
 	char text[400], line[600];
+	struct tunnel *tunnel;
 	int result = 0;
-	size_t i;
 
-	for (i = 0; i < tunnels->n; i++) {
-		struct tunnel *tunnel = &tunnels->all[i];
-
+	TAILQ_FOREACH(tunnel, &tunnels->all, entry) {
 		if (!tunnel->conf->has_listen)
 			continue;
 		tunnel->listener = net_listen(tunnels->params.loop,
@@ -126,27 +110,14 @@ tunnels_listen(struct tunnels *tunnels,
 	return result;
 }
 
-static void
-tunnel_start(struct tunnel *tunnel)
-{
-	char text[ADDR_TEXT_SIZE];
-	struct addr_sock address;
-
-	net_listener_address(tunnel->listener, &address);
-	log_notice("%s: listening on %s", tunnel->label,
-	    addr_sock_format(&address, text, sizeof text));
-	net_listener_yield(tunnel->listener);
-	net_listener_start(tunnel->listener, entry_accept, tunnel);
-}
-
 void
 tunnels_start(struct tunnels *tunnels)
 {
-	size_t i;
+	struct tunnel *tunnel;
 
-	for (i = 0; i < tunnels->n; i++)
-		if (tunnels->all[i].listener != NULL)
-			tunnel_start(&tunnels->all[i]);
+	tunnels->started = true;
+	TAILQ_FOREACH(tunnel, &tunnels->all, entry)
+		tunnel_start(tunnel, false);
 }
 
 static void
@@ -167,11 +138,14 @@ tunnel_bound_held(struct tunnel *tunnel)
 void
 tunnels_link_down(struct tunnels *tunnels, const struct peer *peer)
 {
-	size_t i;
+	struct tunnel *tunnel;
 
-	for (i = 0; i < tunnels->n; i++)
-		if (tunnels->all[i].peer == peer)
-			tunnel_bound_held(&tunnels->all[i]);
+	TAILQ_FOREACH(tunnel, &tunnels->all, entry)
+		if (tunnel->peer == peer)
+			tunnel_bound_held(tunnel);
+	TAILQ_FOREACH(tunnel, &tunnels->draining, entry)
+		if (tunnel->peer == peer)
+			tunnel_bound_held(tunnel);
 }
 
 /* --- switched off ------------------------------------------------------- */
@@ -198,26 +172,35 @@ void
 tunnel_set_disabled(struct tunnel *tunnel, bool disabled, int64_t at_us,
     const char *by)
 {
+	struct tunnel *older;
+
 	if (disabled == tunnel->disabled)
 		return;
 	tunnel->disabled = disabled;
 	tunnel->disabled_us = disabled ? at_us : 0;
 	snprintf(tunnel->disabled_by, sizeof tunnel->disabled_by, "%s",
 	    disabled ? by : "");
-	if (disabled)
-		tunnel_turn_away(tunnel, by);
+	if (!disabled)
+		return;
+	tunnel_turn_away(tunnel, by);
+	TAILQ_FOREACH(older, &tunnel->tunnels->draining, entry)
+		if (strcmp(older->label, tunnel->label) == 0)
+			tunnel_turn_away(older, by);
 }
 
 void
 tunnels_peer_disabled(struct tunnels *tunnels, const struct peer *peer)
 {
 	struct peer_status status;
-	size_t i;
+	struct tunnel *tunnel;
 
 	peer_get_status(peer, &status);
-	for (i = 0; i < tunnels->n; i++)
-		if (tunnels->all[i].peer == peer)
-			tunnel_turn_away(&tunnels->all[i], status.disabled_by);
+	TAILQ_FOREACH(tunnel, &tunnels->all, entry)
+		if (tunnel->peer == peer)
+			tunnel_turn_away(tunnel, status.disabled_by);
+	TAILQ_FOREACH(tunnel, &tunnels->draining, entry)
+		if (tunnel->peer == peer)
+			tunnel_turn_away(tunnel, status.disabled_by);
 }
 
 bool
@@ -231,14 +214,25 @@ void
 tunnels_stop(struct tunnels *tunnels, enum reason reason, const char *by)
 {
 	struct session *session;
-	size_t i;
+	struct tunnel *tunnel;
 
-	for (i = 0; i < tunnels->n; i++) {
-		net_listener_free(tunnels->all[i].listener);
-		tunnels->all[i].listener = NULL;
+	TAILQ_FOREACH(tunnel, &tunnels->all, entry) {
+		net_listener_free(tunnel->listener);
+		tunnel->listener = NULL;
 	}
 	while ((session = TAILQ_FIRST(&tunnels->refresh)) != NULL)
 		session_close(session, reason, by);
+}
+
+static void
+tunnels_free_list(struct tunnel_list *list)
+{
+	struct tunnel *tunnel;
+
+	while ((tunnel = TAILQ_FIRST(list)) != NULL) {
+		TAILQ_REMOVE(list, tunnel, entry);
+		tunnel_free(tunnel);
+	}
 }
 
 void
@@ -248,15 +242,26 @@ tunnels_free(struct tunnels *tunnels)
 		return;
 	if (tunnels->linger != NULL && tunnels->pipes != NULL)
 		tunnels_stop(tunnels, REASON_SHUTDOWN, "daemon");
+	loop_task_cancel(tunnels->params.loop, &tunnels->reap);
 	HASH_CLEAR(hh, tunnels->by_label);
+	tunnels_free_list(&tunnels->all);
+	tunnels_free_list(&tunnels->draining);
 	if (tunnels->uids != NULL)
 		HASH_CLEAR(hh, tunnels->uids->hash);
 	loop_timer_free(tunnels->timer);
 	linger_free(tunnels->linger);
 	pipe_pool_free(tunnels->pipes);
 	free(tunnels->uids);
-	free(tunnels->all);
 	free(tunnels);
+}
+
+struct tunnel *
+tunnels_find(const struct tunnels *tunnels, const char *label)
+{
+	struct tunnel *tunnel;
+
+	HASH_FIND_STR(tunnels->by_label, label, tunnel);
+	return tunnel;
 }
 
 struct tunnel *
@@ -264,11 +269,9 @@ tunnels_find_peer(const struct tunnels *tunnels, const char *peer,
     const char *name)
 {
 	char label[NAME_SIZE * 2];
-	struct tunnel *tunnel;
 
 	snprintf(label, sizeof label, "%s/%s", peer, name);
-	HASH_FIND_STR(tunnels->by_label, label, tunnel);
-	return tunnel;
+	return tunnels_find(tunnels, label);
 }
 
 struct session *
@@ -347,29 +350,4 @@ tunnel_set_error(struct tunnel *tunnel, const char *fmt, ...)
 	va_end(ap);
 	tunnel->error_us = loop_wall_us();
 	events_publish(tunnel->tunnels->params.events, &event);
-}
-
-void
-tunnel_get_bytes(const struct tunnel *tunnel, uint64_t *up, uint64_t *down)
-{
-	const struct session *session;
-	uint64_t one_up, one_down;
-
-	*up = tunnel->up_bytes;
-	*down = tunnel->down_bytes;
-	TAILQ_FOREACH(session, &tunnel->sessions, in_tunnel) {
-		session_get_bytes(session, &one_up, &one_down);
-		*up += one_up;
-		*down += one_down;
-	}
-}
-
-void
-tunnel_get_rates(const struct tunnel *tunnel, double *up, double *down)
-{
-	uint64_t up_bytes, down_bytes;
-
-	tunnel_get_bytes(tunnel, &up_bytes, &down_bytes);
-	rate_get(&tunnel->rate, loop_now(tunnel->tunnels->params.loop),
-	    up_bytes, down_bytes, up, down);
 }

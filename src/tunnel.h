@@ -26,22 +26,49 @@
 struct session;
 TAILQ_HEAD(session_list, session);
 
+struct tunnel_counts {
+	uint64_t total;			/* sessions */
+	uint64_t refused[REASON_COUNT]; /* users not served, by reason */
+	uint64_t up_bytes, down_bytes;	/* of closed sessions */
+};
+
+/* One whose configuration changed or went, while it still has sessions. */
+struct tunnel_drain {
+	bool on;
+	bool changed; /* there was another of its label right away */
+	int64_t since_us;
+	int64_t until_us; /* its sessions are closed then; 0: never */
+	struct loop_timer *timer;
+};
+
+/*
+ * Current: named by the configuration in force, and then it stands in
+ * tunnels->all and is found by its label. Or draining: it stands in
+ * tunnels->draining, accepts nobody, and is freed at the end of a turn of the
+ * loop once it has no session and nobody holds it.
+ */
 struct tunnel {
+	TAILQ_ENTRY(tunnel) entry;
 	struct tunnels *tunnels;
-	const struct config_tunnel *conf;
-	char label[NAME_SIZE * 2]; /* "PEER/NAME" or "NAME" */
-	struct peer *peer;	   /* NULL: local */
+	const struct config_tunnel *conf; /* counted */
+	char label[NAME_SIZE * 2];	  /* "PEER/NAME" or "NAME" */
+	struct peer *peer;		  /* NULL: local; counted */
 	enum ledger_end end;
-	struct net_listener *listener; /* NULL: an exit */
+	unsigned refs;		       /* tunnel_ref */
+	struct net_listener *listener; /* NULL: an exit, or draining */
 	struct session_list sessions;  /* live, oldest first */
 	unsigned n_sessions;
-	unsigned n_waiting;		/* of them, for a channel */
-	uint64_t total;			/* since the start */
-	uint64_t refused[REASON_COUNT]; /* users not served, by reason */
+	unsigned n_waiting;	   /* of them, for a channel */
+	unsigned n_older;	   /* current: sessions of draining ones of
+				      its label; see tunnel_count_sessions */
+	struct tunnel_counts own;  /* of this object */
+	struct tunnel_counts past; /* current: of those of its label that are
+				      gone, since the start */
 	char error[512]; /* why the last user was not served; "": none */
 	int64_t error_us;
-	uint64_t up_bytes, down_bytes; /* of closed sessions */
 	struct rate rate;
+	struct tunnel_drain drain;
+	bool stays; /* of use in tunnel_change alone */
 	/* Switched off by an administrator, until switched on again. */
 	bool disabled;
 	int64_t disabled_us;
@@ -49,13 +76,15 @@ struct tunnel {
 	UT_hash_handle hh; /* by label */
 };
 
+TAILQ_HEAD(tunnel_list, tunnel);
+
 struct tunnels_params {
 	struct loop *loop;
 	struct resolve_pool *resolver;
 	struct peers *peers;
 	struct ledger *ledger;
 	struct events *events;
-	const struct config *config; /* must outlive the tunnels */
+	const struct config *config; /* of use in tunnels_new alone */
 };
 
 struct tunnels;
@@ -65,9 +94,11 @@ struct tunnels {
 	struct tunnels_params params;
 	struct pipe_pool *pipes;
 	struct linger *linger;
-	struct tunnel *all; /* n of them, in the order of the config */
-	size_t n;
-	struct tunnel *by_label;     /* uthash */
+	struct tunnel_list all;	     /* in the order of the config */
+	struct tunnel_list draining; /* oldest first */
+	struct tunnel *by_label;     /* uthash, of all */
+	bool started;		     /* listeners accept */
+	struct loop_task reap;	     /* frees those that are done draining */
 	struct session *by_id;	     /* uthash */
 	struct session *by_uid;	     /* uthash */
 	struct session_list refresh; /* all live ones, for the ledger */
@@ -89,6 +120,8 @@ void tunnels_link_down(struct tunnels *tunnels, const struct peer *peer);
 void tunnels_stop(struct tunnels *tunnels, enum reason reason, const char *by);
 void tunnels_free(struct tunnels *tunnels);
 
+/* By "PEER/NAME", or "NAME" of a local one; NULL. */
+struct tunnel *tunnels_find(const struct tunnels *tunnels, const char *label);
 /* The tunnel of that name with that peer; NULL. */
 struct tunnel *tunnels_find_peer(const struct tunnels *tunnels,
     const char *peer, const char *name);
@@ -102,6 +135,11 @@ void tunnels_remember_uid(struct tunnels *tunnels,
 bool tunnels_knows_uid(const struct tunnels *tunnels,
     const uint8_t uid[WIRE_UID_SIZE]);
 
+/* Who keeps a tunnel over a turn of the loop, and has no session of it, says
+ * so. It may begin to drain meanwhile. */
+struct tunnel *tunnel_ref(struct tunnel *tunnel); /* NULL is allowed */
+void tunnel_unref(struct tunnel *tunnel);	  /* NULL is ignored */
+
 /* Whether the tunnel's allow and deny let the source in. */
 bool tunnel_allows(const struct tunnel *tunnel, const struct addr_sock *source);
 
@@ -109,16 +147,21 @@ bool tunnel_allows(const struct tunnel *tunnel, const struct addr_sock *source);
 void tunnel_set_error(struct tunnel *tunnel, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Bytes of all its sessions, live ones too. */
-void tunnel_get_bytes(const struct tunnel *tunnel, uint64_t *up,
-    uint64_t *down);
-/* Bytes per second, lately. */
+/*
+ * What was counted since the start, bytes of live sessions too. Of a current
+ * one: of all that had its label, so that a reload takes nothing back. Of a
+ * draining one: of itself.
+ */
+void tunnel_get_counts(const struct tunnel *tunnel, struct tunnel_counts *out);
+/* Sessions at this moment, likewise: what max_sessions bounds. */
+unsigned tunnel_count_sessions(const struct tunnel *tunnel);
+/* Bytes per second, lately; of itself alone. */
 void tunnel_get_rates(const struct tunnel *tunnel, double *up, double *down);
 
 /*
  * Switches it off or on. Off: users are turned away at once (entry, local) or
- * by FAILED (exit) with REASON_DISABLED, those not served yet too; open
- * sessions run on. The ledger is not told: who calls does that. `by` as in a
+ * by FAILED (exit) with REASON_DISABLED, those not served yet too, also where
+ * an older one of its label drains; open sessions run on. The ledger is not told: who calls does that. `by` as in a
  * row of changes.
  */
 void tunnel_set_disabled(struct tunnel *tunnel, bool disabled, int64_t at_us,

@@ -87,7 +87,7 @@ enum wire_failed_code {
 	WIRE_FAILED_DISABLED = 10  /* switched off by an administrator */
 };
 
-enum wire_close_reason { WIRE_CLOSE_KILLED = 1 };
+enum wire_close_reason { WIRE_CLOSE_KILLED = 1, WIRE_CLOSE_RELOAD = 2 };
 
 enum wire_opener { WIRE_OPENER_DIALLER = 1, WIRE_OPENER_GATEWAY = 2 };
 

@@ -12,11 +12,12 @@
 
 /* Two peers with a tunnel "ssh" each, a local one of that name, and "own";
  * four sessions in them. None of them is real but for what is looked at. */
-static struct config_peer conf_peers[2];
-static struct config config = { .peers = conf_peers, .n_peers = 2 };
+static struct config_peer conf_peers[2] = { { .refs = 1 }, { .refs = 1 } };
+static struct config_peer *peers[] = { &conf_peers[0], &conf_peers[1] };
+static struct config config = { .peers = peers, .n_peers = 2 };
 static struct config_tunnel conf_tunnels[5];
 static struct tunnel all[5];
-static struct tunnels tunnels = { .all = all, .n = 5 };
+static struct tunnels tunnels;
 static struct session sessions[4];
 static struct peer_context peer_context;
 static struct admin_context context;
@@ -26,11 +27,13 @@ static struct admin_selectors found;
 static void
 add_tunnel(int i, char *peer, char *name)
 {
+	conf_tunnels[i].refs = 1;
 	conf_tunnels[i].name = name;
 	conf_tunnels[i].peer = peer;
 	all[i].tunnels = &tunnels;
 	all[i].conf = &conf_tunnels[i];
 	config_tunnel_label(all[i].conf, all[i].label, sizeof all[i].label);
+	TAILQ_INSERT_TAIL(&tunnels.all, &all[i], entry);
 	HASH_ADD_STR(tunnels.by_label, label, &all[i]);
 	if (peer != NULL)
 		all[i].peer = peers_find(context.peers, peer);
@@ -119,6 +122,8 @@ setup(void)
 	context.tunnels = &tunnels;
 	context.peers = peers_new(&peer_context, &config);
 	TAILQ_INIT(&tunnels.refresh);
+	TAILQ_INIT(&tunnels.all);
+	TAILQ_INIT(&tunnels.draining);
 	add_tunnel(0, "home", "ssh");
 	add_tunnel(1, "shed", "ssh");
 	add_tunnel(2, NULL, "ssh");

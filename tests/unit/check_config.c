@@ -147,24 +147,24 @@ START_TEST(public_machine)
 	ck_assert_str_eq(c->daemon.name, "edge1");
 	ck_assert_uint_eq(c->gateway.n_listen, 2);
 	ck_assert_uint_eq(c->n_peers, 1);
-	ck_assert(!c->peers[0].dials);
-	ck_assert_str_eq(c->peers[0].as, "edge1");
-	ck_assert_int_eq(c->peers[0].line, 4);
-	ck_assert_mem_eq(c->peers[0].secret.bytes,
+	ck_assert(!c->peers[0]->dials);
+	ck_assert_str_eq(c->peers[0]->as, "edge1");
+	ck_assert_int_eq(c->peers[0]->line, 4);
+	ck_assert_mem_eq(c->peers[0]->secret.bytes,
 	    "secret secret secret secret!!!!!", AUTH_SECRET_SIZE);
 	ck_assert_uint_eq(c->n_tunnels, 3);
-	ck_assert(c->tunnels[0].has_listen && !c->tunnels[0].has_connect);
-	ck_assert(!c->tunnels[1].has_listen && c->tunnels[1].has_connect);
-	ck_assert(c->tunnels[2].has_listen && c->tunnels[2].has_connect);
-	ck_assert_ptr_null(c->tunnels[2].peer);
-	ck_assert_int_eq(c->tunnels[2].line, 11);
-	ck_assert_str_eq(config_tunnel_label(&c->tunnels[0], label,
+	ck_assert(c->tunnels[0]->has_listen && !c->tunnels[0]->has_connect);
+	ck_assert(!c->tunnels[1]->has_listen && c->tunnels[1]->has_connect);
+	ck_assert(c->tunnels[2]->has_listen && c->tunnels[2]->has_connect);
+	ck_assert_ptr_null(c->tunnels[2]->peer);
+	ck_assert_int_eq(c->tunnels[2]->line, 11);
+	ck_assert_str_eq(config_tunnel_label(c->tunnels[0], label,
 			     sizeof(label)),
 	    "homelab/ssh");
-	ck_assert_str_eq(config_tunnel_label(&c->tunnels[2], label,
+	ck_assert_str_eq(config_tunnel_label(c->tunnels[2], label,
 			     sizeof(label)),
 	    "cache");
-	ck_assert_ptr_eq(config_find_peer(c, "homelab"), &c->peers[0]);
+	ck_assert_ptr_eq(config_find_peer(c, "homelab"), c->peers[0]);
 	ck_assert_ptr_null(config_find_peer(c, "Homelab"));
 	ck_assert_ptr_null(config_find_peer(NULL, "homelab"));
 }
@@ -187,7 +187,7 @@ START_TEST(machine_behind_nat)
 	    "  { name = \"db\"; peer = \"edge1\";\n"
 	    "    listen = \"127.0.0.1:5432\"; }\n"
 	    ");\n");
-	peer = &check_config.config->peers[0];
+	peer = check_config.config->peers[0];
 	ck_assert(peer->dials);
 	ck_assert_str_eq(peer->connect.host, "tunnel.example.org");
 	ck_assert_int_eq(peer->connect.port, 7000);
@@ -229,7 +229,7 @@ START_TEST(words_are_those_of_the_enums)
 	check_config_good(
 	    "peers = ( { name = \"p\"; security = \"plain\";\n"
 	    "secret_file = \"$D/secret\"; connect = \"h:1\"; } );");
-	ck_assert_int_eq(check_config.config->peers[0].security,
+	ck_assert_int_eq(check_config.config->peers[0]->security,
 	    CONFIG_SECURITY_PLAIN);
 }
 END_TEST
@@ -270,7 +270,7 @@ START_TEST(includes)
 	    " connect = \"h:1\"; } );\n",
 	    0644);
 	check_config_good("@include \"$D/more\"\ndaemon = { name = \"d\"; };");
-	ck_assert_int_eq(check_config.config->tunnels[0].line, 3);
+	ck_assert_int_eq(check_config.config->tunnels[0]->line, 3);
 	check_config_put("more", "\n\ndaemon = { nam = \"d\"; };\n", 0644);
 	check_config_bad("@include \"$D/more\"\n\n\n\ntunels = ( );",
 	    "5: unknown key `tunels`, did you mean `tunnels`?\n"
@@ -356,6 +356,8 @@ main(void)
 	suite_add_tcase(suite, check_config_errors());
 	suite_add_tcase(suite, check_config_options());
 	suite_add_tcase(suite, check_config_json());
+	suite_add_tcase(suite, check_config_diff());
+	suite_add_tcase(suite, check_config_many());
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

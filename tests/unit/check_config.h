@@ -41,9 +41,12 @@ void check_config_bad(const char *text, const char *wanted);
 /* Loads the file "conf" in dir, whatever comes of it. */
 void check_config_load(void);
 
-/* The tests of check_config_errors.c, _options.c and _json.c. */
+/* The tests of check_config_errors.c, _options.c, _json.c, _diff.c and
+ * _many.c. */
 TCase *check_config_errors(void);
 TCase *check_config_options(void);
 TCase *check_config_json(void);
+TCase *check_config_diff(void);
+TCase *check_config_many(void);
 
 #endif

@@ -150,7 +150,7 @@ START_TEST(not_supported_yet)
 	    "  lanes = 2; window_max = 1;\n"
 	    "  secret_file = \"$D/secret\"; } );\n"
 	    "tunnels = ( { name = \"t\"; peer = \"p\"; type = \"udp\";\n"
-	    "  mode = \"mux\"; proxy_protocol = \"v2\"; on_change = \"x\";\n"
+	    "  mode = \"mux\"; proxy_protocol = \"v2\";\n"
 	    "  listen = \":1-2\"; }, { name = \"u\"; peer = \"p\";\n"
 	    "  type = \"socks5\"; listen = \":0\"; } );",
 	    "1: metrics: lanes is not supported yet\n"
@@ -162,7 +162,6 @@ START_TEST(not_supported_yet)
 	    "6: tunnel p/t: type: \"udp\" is not supported yet\n"
 	    "7: tunnel p/t: mode: \"mux\" is not supported yet\n"
 	    "7: tunnel p/t: proxy_protocol is not supported yet\n"
-	    "7: tunnel p/t: on_change is not supported yet\n"
 	    "8: tunnel p/t: listen: \":1-2\": port ranges are not\n"
 	    "9: tunnel p/u: type: \"socks5\" is not supported yet");
 }

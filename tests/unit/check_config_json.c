@@ -78,6 +78,9 @@ put_value(FILE *file, const struct config_option *option)
 	case CONFIG_KIND_NETWORKS:
 		fprintf(file, "[ \"10.0.0.0/8\", \"2001:db8::/32\", \"::1\" ]");
 		break;
+	case CONFIG_KIND_ON_CHANGE:
+		fprintf(file, "\"drain:12.5\"");
+		break;
 	case CONFIG_KIND_COUNT:
 		ck_abort();
 	}

@@ -140,6 +140,13 @@ static const struct row rows[] = {
 	{ TUNNEL, "hold", "10", "0", "0", "\"0\"", "-1|3601", RANGE },
 	{ TUNNEL, "max_held", "256", "65536", "65536", "true",
 	  "0|65537", RANGE },
+	{ TUNNEL, "on_change", "keep", "\"drain:1.5\"", "drain:1.5", "60",
+	  "\"Keep\"|\"drain\"|\"drain:\"|\"drain: 1\"|\"drain:-1\"|"
+	  "\"drain:1s\"|\"drain:.5\"|\"drain:1.2.3\"|\"drain:1e3\"|"
+	  "\"drain:0x10\"|\"drain:inf\"|\"drain:nan\"|\"kill:1\"|\"\"|"
+	  "\"drain:0\"|\"drain:0.09\"|\"drain:31536000.5\"|"
+	  "\"drain:99999999999999999999999999999999999999999999\"",
+	  "on_change: " },
 };
 /* clang-format on */
 
@@ -227,8 +234,8 @@ show(const struct config_option *option)
 	    option->section == CONFIG_SECTION_METRICS ?
 	    (char *)&check_config.config->metrics :
 	    option->section == TUNNEL ?
-	    (char *)&check_config.config->tunnels[0] :
-	    (char *)&check_config.config->peers[0];
+	    (char *)check_config.config->tunnels[0] :
+	    (char *)check_config.config->peers[0];
 	const char *at = from + option->offset, *word;
 	unsigned place;
 
@@ -249,6 +256,13 @@ show(const struct config_option *option)
 			word = strchr(word, ' ') + 1;
 		snprintf(out, sizeof(out), "%.*s", (int)strcspn(word, " "),
 		    word);
+		return out;
+	case CONFIG_KIND_ON_CHANGE:
+		memcpy(&place, at, sizeof(place));
+		if (place != CONFIG_ON_CHANGE_DRAIN)
+			return place == CONFIG_ON_CHANGE_KEEP ? "keep" : "kill";
+		snprintf(out, sizeof(out), "drain:%.15g",
+		    *(const double *)(from + option->companion));
 		return out;
 	case CONFIG_KIND_LISTEN:
 	case CONFIG_KIND_CONNECT:
@@ -314,7 +328,7 @@ START_TEST(option_wrong_value)
 	const struct config_option *option = &config_options[_i];
 	const struct row *row = row_of(option);
 	static char text[FILE_SIZE];
-	char values[256], wanted[256], *rest = values, *value;
+	char values[512], wanted[256], *rest = values, *value;
 	int line;
 
 	snprintf(values, sizeof(values), "%s", row->wrong);
@@ -336,6 +350,26 @@ START_TEST(option_whole_number)
 }
 END_TEST
 
+START_TEST(option_on_change)
+{
+	struct config_tunnel **tunnels;
+
+	check_config_good("tunnels = ("
+			  "{ name = \"a\"; listen = \":0\"; connect = \"h:1\";"
+			  "  on_change = \"keep\"; },"
+			  "{ name = \"b\"; listen = \":0\"; connect = \"h:1\";"
+			  "  on_change = \"kill\"; },"
+			  "{ name = \"c\"; listen = \":0\"; connect = \"h:1\";"
+			  "  on_change = \"drain:0.1\"; } );");
+	tunnels = check_config.config->tunnels;
+	ck_assert_int_eq(tunnels[0]->on_change, CONFIG_ON_CHANGE_KEEP);
+	ck_assert_int_eq(tunnels[1]->on_change, CONFIG_ON_CHANGE_KILL);
+	ck_assert_int_eq(tunnels[2]->on_change, CONFIG_ON_CHANGE_DRAIN);
+	ck_assert(tunnels[1]->drain_seconds == 0);
+	ck_assert(tunnels[2]->drain_seconds == 0.1);
+}
+END_TEST
+
 TCase *
 check_config_options(void)
 {
@@ -349,5 +383,6 @@ check_config_options(void)
 	tcase_add_loop_test(tc, option_wrong_type, 0, n);
 	tcase_add_loop_test(tc, option_wrong_value, 0, n);
 	tcase_add_test(tc, option_whole_number);
+	tcase_add_test(tc, option_on_change);
 	return tc;
 }

@@ -9,7 +9,7 @@
 #define MIN 0.5
 #define MAX 30.0
 #define STATES 4
-#define EVENTS 7
+#define EVENTS 8
 
 static void
 ck_wait(struct supervisor_action action, double seconds)
@@ -54,6 +54,8 @@ START_TEST(table)
 		{ SUPERVISOR_CONNECTING, SUPERVISOR_REFUSED, SUPERVISOR_WAITING,
 		    SUPERVISOR_WAIT },
 		{ SUPERVISOR_UP, SUPERVISOR_LOST, SUPERVISOR_WAITING,
+		    SUPERVISOR_WAIT },
+		{ SUPERVISOR_UP, SUPERVISOR_GOAWAY, SUPERVISOR_WAITING,
 		    SUPERVISOR_WAIT },
 		{ SUPERVISOR_WAITING, SUPERVISOR_TIMER, SUPERVISOR_CONNECTING,
 		    SUPERVISOR_DIAL },
@@ -175,6 +177,41 @@ START_TEST(forgets_once_it_held)
 }
 END_TEST
 
+/* After a goodbye it is there again at once, but not again and again. */
+START_TEST(goodbye)
+{
+	struct supervisor s = in_state(SUPERVISOR_UP);
+
+	ck_wait(supervisor_step(&s, SUPERVISOR_GOAWAY, 100 + SUPERVISOR_STEADY,
+		    0.5),
+	    SUPERVISOR_AGAIN / 2);
+	supervisor_step(&s, SUPERVISOR_TIMER, 101, 0);
+	ck_wait(supervisor_step(&s, SUPERVISOR_FAILED, 101, 0.5), MIN / 2);
+	supervisor_step(&s, SUPERVISOR_TIMER, 102, 0);
+	ck_wait(supervisor_step(&s, SUPERVISOR_FAILED, 102, 0.5), MIN);
+
+	s = in_state(SUPERVISOR_UP);
+	ck_wait(supervisor_step(&s, SUPERVISOR_GOAWAY, 100, 0.5), MIN / 2);
+	supervisor_step(&s, SUPERVISOR_TIMER, 101, 0);
+	supervisor_step(&s, SUPERVISOR_CONNECTED, 101, 0);
+	ck_wait(supervisor_step(&s, SUPERVISOR_GOAWAY, 101, 0.5), MIN);
+}
+END_TEST
+
+START_TEST(other_bounds)
+{
+	struct supervisor s = in_state(SUPERVISOR_CONNECTING);
+
+	supervisor_set_bounds(&s, 2, 4);
+	ck_wait(supervisor_step(&s, SUPERVISOR_FAILED, 0, 0.5), 1);
+	supervisor_step(&s, SUPERVISOR_TIMER, 0, 0);
+	supervisor_set_bounds(&s, 0.1, 3);
+	ck_wait(supervisor_step(&s, SUPERVISOR_FAILED, 0, 0.5), 1.5);
+	supervisor_step(&s, SUPERVISOR_TIMER, 0, 0);
+	ck_wait(supervisor_step(&s, SUPERVISOR_REFUSED, 0, 0.5), 3);
+}
+END_TEST
+
 START_TEST(forgets_when_started_anew)
 {
 	struct supervisor s = in_state(SUPERVISOR_CONNECTING);
@@ -204,6 +241,7 @@ START_TEST(any_walk)
 {
 	struct supervisor s;
 	struct supervisor_action action;
+	enum supervisor_event last;
 	uint32_t x = 20261121;
 	double random;
 	int i;
@@ -214,10 +252,13 @@ START_TEST(any_walk)
 		x ^= x >> 17;
 		x ^= x << 5;
 		random = (double)(x >> 8) / (1 << 24);
-		action = supervisor_step(&s,
-		    (enum supervisor_event)(x % EVENTS), i, random);
+		last = (enum supervisor_event)(x % EVENTS);
+		action = supervisor_step(&s, last, i, random);
 		if (action.what == SUPERVISOR_WAIT) {
-			ck_assert_double_ge(action.seconds, MIN / 2);
+			/* But after a goodbye, when it is hardly any time. */
+			ck_assert(action.seconds >= MIN / 2 ||
+			    (last == SUPERVISOR_GOAWAY &&
+				action.seconds <= SUPERVISOR_AGAIN));
 			ck_assert_double_le(action.seconds, MAX);
 		}
 		/* Asked to wait exactly when it waits, and so on. */
@@ -245,6 +286,8 @@ main(void)
 	tcase_add_test(tc, jitter_is_uniform);
 	tcase_add_test(tc, refused_waits_at_max);
 	tcase_add_test(tc, forgets_once_it_held);
+	tcase_add_test(tc, goodbye);
+	tcase_add_test(tc, other_bounds);
 	tcase_add_test(tc, forgets_when_started_anew);
 	tcase_add_test(tc, min_equals_max);
 	tcase_add_test(tc, any_walk);
