@@ -346,8 +346,6 @@ def test_service_moves(pair, security, listener, closing, echo):
 
 def test_networks_and_times(case):
     """The old session under the old ones."""
-    if case.where == "exit":
-        pytest.skip("networks are the entry's")
     short = 0.6 * FACTOR
     with connect(case.entry) as old:
         ask(old)
