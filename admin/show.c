@@ -75,18 +75,23 @@ add_disabled(const struct output_settings *settings, const json_t *row,
 			sizeof by));
 }
 
+/* A member of a member, which may be null. */
+static json_t *
+member_of(const json_t *row, const char *object, const char *key)
+{
+	return json_incref(json_object_get(json_object_get(row, object), key));
+}
+
 static json_t *
 value_disabled(const json_t *row)
 {
-	return json_incref(json_object_get(json_object_get(row, "disabled"),
-	    "at"));
+	return member_of(row, "disabled", "at");
 }
 
 static json_t *
 value_disabled_by(const json_t *row)
 {
-	return json_incref(json_object_get(json_object_get(row, "disabled"),
-	    "by"));
+	return member_of(row, "disabled", "by");
 }
 
 /* --- Peers -------------------------------------------------------------- */
@@ -266,15 +271,13 @@ add_draining(const struct output_settings *settings, const json_t *row,
 static json_t *
 value_draining(const json_t *row)
 {
-	return json_incref(json_object_get(json_object_get(row, "draining"),
-	    "since"));
+	return member_of(row, "draining", "since");
 }
 
 static json_t *
 value_draining_until(const json_t *row)
 {
-	return json_incref(json_object_get(json_object_get(row, "draining"),
-	    "until"));
+	return member_of(row, "draining", "until");
 }
 
 /* Whom it did not serve, and why the last one was not. */
