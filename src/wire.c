@@ -9,6 +9,7 @@
  */
 enum wire_kind {
 	WIRE_U8,
+	WIRE_HINT, /* an u8 up to `max`; 0 if missing or beyond it */
 	WIRE_U32,
 	WIRE_U64,
 	WIRE_BYTES, /* exactly `size` */
@@ -33,6 +34,11 @@ struct wire_field {
 	{                                                                    \
 		(tag), WIRE_U8, offsetof(struct wire_message, member),       \
 		    sizeof(((struct wire_message *)0)->member), (min), (max) \
+	}
+#define WIRE_HINTED(tag, member, max)                                     \
+	{                                                                 \
+		(tag), WIRE_HINT, offsetof(struct wire_message, member),  \
+		    sizeof(((struct wire_message *)0)->member), 0, (max)  \
 	}
 #define WIRE_END                 \
 	{                        \
@@ -98,6 +104,10 @@ static const struct wire_field wire_close_fields[] = {
 	WIRE_FIELD(2, WIRE_U8, close.reason),
 	WIRE_END,
 };
+static const struct wire_field wire_goaway_fields[] = {
+	WIRE_HINTED(1, goaway.reason, WIRE_GOAWAY_ADMIN),
+	WIRE_END,
+};
 static const struct wire_field wire_open_fields[] = {
 	WIRE_FIELD(1, WIRE_BYTES, open.uid),
 	WIRE_FIELD(2, WIRE_NAME, open.tunnel),
@@ -123,7 +133,7 @@ static const struct wire_type_row {
 	[WIRE_WANT] = { "WANT", wire_want_fields },
 	[WIRE_RETIRE] = { "RETIRE", wire_no_fields },
 	[WIRE_CLOSE] = { "CLOSE", wire_close_fields },
-	[WIRE_GOAWAY] = { "GOAWAY", wire_no_fields },
+	[WIRE_GOAWAY] = { "GOAWAY", wire_goaway_fields },
 	[WIRE_OPEN] = { "OPEN", wire_open_fields },
 	[WIRE_OPENED] = { "OPENED", wire_no_fields },
 	[WIRE_FAILED] = { "FAILED", wire_refusal_fields },
@@ -205,6 +215,9 @@ wire_decode_field(const struct wire_field *field, const uint8_t *data,
 			return false;
 		*member = data[0];
 		break;
+	case WIRE_HINT:
+		*member = data[0] <= field->max ? data[0] : 0;
+		break;
 	case WIRE_U32:
 		u32 = (uint32_t)wire_get(data, len);
 		memcpy(member, &u32, sizeof u32);
@@ -219,7 +232,7 @@ wire_decode_field(const struct wire_field *field, const uint8_t *data,
 	return true;
 }
 
-/* Every known tag once, unknown ones skipped. */
+/* Every known tag once, hints at most once, unknown ones skipped. */
 static bool
 wire_decode_payload(const struct wire_field *fields, const uint8_t *data,
     size_t len, struct wire_message *out)
@@ -229,7 +242,8 @@ wire_decode_payload(const struct wire_field *fields, const uint8_t *data,
 	size_t size;
 
 	for (field = fields; field->tag != 0; field++)
-		all |= (uint32_t)1 << field->tag;
+		if (field->kind != WIRE_HINT)
+			all |= (uint32_t)1 << field->tag;
 	while (len > 0) {
 		if (len < 3)
 			return false;
@@ -248,7 +262,7 @@ wire_decode_payload(const struct wire_field *fields, const uint8_t *data,
 		data += 3 + size;
 		len -= 3 + size;
 	}
-	return seen == all;
+	return (seen & all) == all;
 }
 
 enum wire_result
@@ -291,6 +305,11 @@ wire_encode_field(const struct wire_field *field,
 	uint64_t u64;
 
 	switch (field->kind) {
+	case WIRE_HINT:
+		if (*member == 0)
+			return 0;
+		out[3] = *member;
+		break;
 	case WIRE_U32:
 		memcpy(&u32, member, sizeof u32);
 		wire_put(out + 3, len, u32);

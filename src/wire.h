@@ -13,7 +13,8 @@
  * A control payload is a run of fields: tag u8 | length u16 | bytes. Integers
  * are big-endian and exactly as wide as said below. Unknown tags are skipped;
  * a known tag that is missing, doubled, of the wrong length or holds an
- * illegal value makes the message BAD. The layout of HELLO never changes.
+ * illegal value makes the message BAD. A hint is a u8 that may be missing; one
+ * that is, or has an unknown value, is 0. The layout of HELLO never changes.
  */
 #ifndef TUNNELD_WIRE_H
 #define TUNNELD_WIRE_H
@@ -89,6 +90,15 @@ enum wire_failed_code {
 
 enum wire_close_reason { WIRE_CLOSE_KILLED = 1, WIRE_CLOSE_RELOAD = 2 };
 
+/* Why no new sessions: what the other end may expect. */
+enum wire_goaway_reason {
+	WIRE_GOAWAY_UNKNOWN = 0,  /* not said, or not known here */
+	WIRE_GOAWAY_STOPPING = 1, /* the daemon ends */
+	WIRE_GOAWAY_UPGRADE = 2,  /* another process of it is there at once */
+	WIRE_GOAWAY_RELOAD = 3,	  /* its configuration changed */
+	WIRE_GOAWAY_ADMIN = 4	  /* an administrator did it */
+};
+
 enum wire_opener { WIRE_OPENER_DIALLER = 1, WIRE_OPENER_GATEWAY = 2 };
 
 struct wire_hello { /* tags 1.. in the order of the members */
@@ -152,6 +162,10 @@ struct wire_close {
 	uint8_t reason; /* enum wire_close_reason, unknown ones kept */
 };
 
+struct wire_goaway {
+	uint8_t reason; /* enum wire_goaway_reason; may be missing */
+};
+
 struct wire_open {
 	uint8_t uid[WIRE_UID_SIZE];
 	char tunnel[NAME_SIZE];
@@ -159,7 +173,7 @@ struct wire_open {
 	char target[ADDR_TEXT_SIZE]; /* "" but for types that choose one */
 };
 
-/* RETIRE and GOAWAY carry nothing yet; OPENED carries nothing. */
+/* RETIRE carries nothing yet; OPENED carries nothing. */
 struct wire_message {
 	uint8_t type; /* enum wire_type */
 	uint32_t channel;
@@ -174,6 +188,7 @@ struct wire_message {
 		struct wire_ping ping; /* PING, PONG */
 		struct wire_want want;
 		struct wire_close close;
+		struct wire_goaway goaway;
 		struct wire_open open;
 	};
 };

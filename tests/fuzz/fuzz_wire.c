@@ -42,6 +42,9 @@ check_members(const struct wire_message *msg)
 		fuzz_assert(msg->attach.opener == WIRE_OPENER_DIALLER ||
 		    msg->attach.opener == WIRE_OPENER_GATEWAY);
 		break;
+	case WIRE_GOAWAY:
+		fuzz_assert(msg->goaway.reason <= WIRE_GOAWAY_ADMIN);
+		break;
 	case WIRE_OPEN:
 		check_name(msg->open.tunnel);
 		check_text(msg->open.source, sizeof msg->open.source);
@@ -135,6 +138,9 @@ fuzz_seed(unsigned index, uint8_t *data)
 	case WIRE_ATTACH:
 		msg.attach.serial = 1;
 		msg.attach.opener = WIRE_OPENER_DIALLER;
+		break;
+	case WIRE_GOAWAY:
+		msg.goaway.reason = WIRE_GOAWAY_UPGRADE;
 		break;
 	case WIRE_OPEN:
 		strcpy(msg.open.tunnel, "ssh");

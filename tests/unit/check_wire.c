@@ -65,7 +65,8 @@ START_TEST(every_field_once)
 		size_t len = at[i + 1] - at[i] - SAMPLE_FIELD_HEADER;
 
 		other = sample_without(&frame, i);
-		sample_assert_bad(&other);
+		if (sample_types[_i] != WIRE_GOAWAY) /* a mere hint */
+			sample_assert_bad(&other);
 		/* The order does not matter. */
 		sample_add(&other, frame.bytes[at[i]], data, len);
 		ck_assert_int_eq(sample_decode_frame(&other, &out), WIRE_OK);
@@ -172,6 +173,9 @@ START_TEST(short_payloads_are_bad)
 	while (frame.len > WIRE_HEADER_SIZE) {
 		frame.len--;
 		sample_finish(&frame);
+		if (sample_types[_i] == WIRE_GOAWAY &&
+		    frame.len == WIRE_HEADER_SIZE)
+			break; /* nothing but a hint */
 		sample_assert_bad(&frame);
 	}
 }

@@ -151,6 +151,31 @@ START_TEST(texts)
 }
 END_TEST
 
+/* Of a later version, or of one that did not say why yet. */
+START_TEST(hints)
+{
+	struct wire_message out;
+	struct sample frame;
+	uint8_t reason;
+
+	sample_begin(&frame, WIRE_GOAWAY, 0);
+	ck_assert_int_eq(sample_decode_frame(&frame, &out), WIRE_OK);
+	ck_assert_uint_eq(out.goaway.reason, WIRE_GOAWAY_UNKNOWN);
+	for (int i = 0; i < 256; i++) {
+		reason = (uint8_t)i;
+		sample_begin(&frame, WIRE_GOAWAY, 0);
+		sample_add(&frame, 1, &reason, 1);
+		ck_assert_int_eq(sample_decode_frame(&frame, &out), WIRE_OK);
+		ck_assert_uint_eq(out.goaway.reason,
+		    i <= WIRE_GOAWAY_ADMIN ? i : WIRE_GOAWAY_UNKNOWN);
+	}
+	/* As every version before said it. */
+	out = (struct wire_message){ .type = WIRE_GOAWAY };
+	ck_assert_uint_eq(wire_encode(&out, frame.bytes, sizeof frame.bytes),
+	    WIRE_HEADER_SIZE);
+}
+END_TEST
+
 START_TEST(small_numbers)
 {
 	for (int i = 0; i < 256; i++) {
@@ -347,6 +372,7 @@ sample_add_values(Suite *suite)
 	tcase_add_test(tc, names);
 	tcase_add_test(tc, texts);
 	tcase_add_test(tc, small_numbers);
+	tcase_add_test(tc, hints);
 	tcase_add_test(tc, longest_messages_fit);
 	tcase_add_test(tc, unterminated_texts_are_cut);
 	tcase_add_test(tc, frames_one_behind_the_other);

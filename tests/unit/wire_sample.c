@@ -201,6 +201,10 @@ sample_make(uint8_t type, struct wire_message *msg, struct sample *frame)
 		sample_add(frame, 1, msg->close.uid, 16);
 		add_number(frame, 2, 1, 1);
 		break;
+	case WIRE_GOAWAY:
+		msg->goaway.reason = WIRE_GOAWAY_UPGRADE;
+		add_number(frame, 1, 1, 2);
+		break;
 	default: /* nothing in it */
 		break;
 	}
