@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "supervisor.h"
 
+#include <math.h>
 #include <stdbool.h>
 
 void
@@ -11,6 +12,7 @@ supervisor_init(struct supervisor *supervisor, double min, double max)
 	supervisor->max = max;
 	supervisor->bound = min;
 	supervisor->up_since = 0;
+	supervisor->expected = -INFINITY;
 }
 
 void
@@ -24,6 +26,12 @@ supervisor_set_bounds(struct supervisor *supervisor, double min, double max)
 		supervisor->bound = max;
 }
 
+void
+supervisor_expect(struct supervisor *supervisor, double until)
+{
+	supervisor->expected = until;
+}
+
 static struct supervisor_action
 supervisor_dial(struct supervisor *supervisor)
 {
@@ -32,17 +40,24 @@ supervisor_dial(struct supervisor *supervisor)
 }
 
 static struct supervisor_action
-supervisor_wait(struct supervisor *supervisor, double random)
+supervisor_wait(struct supervisor *supervisor, double now, double random)
 {
 	double floor = supervisor->min / 2;
 	double seconds = supervisor->bound * random;
 
 	supervisor->state = SUPERVISOR_WAITING;
+	if (seconds < floor)
+		seconds = floor;
+	if (now < supervisor->expected)
+		return (struct supervisor_action){ .what = SUPERVISOR_WAIT,
+			.seconds = seconds < SUPERVISOR_QUICK ?
+			    seconds :
+			    SUPERVISOR_QUICK };
 	supervisor->bound *= 2;
 	if (supervisor->bound > supervisor->max)
 		supervisor->bound = supervisor->max;
 	return (struct supervisor_action){ .what = SUPERVISOR_WAIT,
-		.seconds = seconds < floor ? floor : seconds };
+		.seconds = seconds };
 }
 
 static struct supervisor_action
@@ -63,7 +78,7 @@ supervisor_went_down(struct supervisor *supervisor, bool goodbye, double now,
 	if (held >= supervisor->max)
 		supervisor->bound = supervisor->min;
 	if (!goodbye || held < SUPERVISOR_STEADY)
-		return supervisor_wait(supervisor, random);
+		return supervisor_wait(supervisor, now, random);
 	supervisor->state = SUPERVISOR_WAITING;
 	return (struct supervisor_action){ .what = SUPERVISOR_WAIT,
 		.seconds = SUPERVISOR_AGAIN * random };
@@ -91,9 +106,10 @@ supervisor_step(struct supervisor *supervisor, enum supervisor_event event,
 	if (state == SUPERVISOR_CONNECTING && event == SUPERVISOR_CONNECTED) {
 		supervisor->state = SUPERVISOR_UP;
 		supervisor->up_since = now;
+		supervisor->expected = -INFINITY;
 	}
 	if (state == SUPERVISOR_CONNECTING && event == SUPERVISOR_FAILED)
-		return supervisor_wait(supervisor, random);
+		return supervisor_wait(supervisor, now, random);
 	if (state == SUPERVISOR_CONNECTING && event == SUPERVISOR_REFUSED)
 		return supervisor_wait_max(supervisor);
 	if (state == SUPERVISOR_UP &&

@@ -10,7 +10,9 @@
  * by trying often, nor a disabled peer enabled. It never gives up. Who said
  * goodbye is there again at once, as a rule (a reload, an upgrade): that one
  * try comes within SUPERVISOR_AGAIN seconds, unless the link held for less
- * than SUPERVISOR_STEADY: then goodbyes are as good as losses.
+ * than SUPERVISOR_STEADY: then goodbyes are as good as losses. While the link
+ * is expected to come back, failures and losses are waited for hardly at all,
+ * and not remembered.
  *
  *   state       event                    -> state, action
  *   stopped     start                    -> connecting, dial
@@ -27,6 +29,7 @@
 
 #define SUPERVISOR_AGAIN 0.05
 #define SUPERVISOR_STEADY 0.5
+#define SUPERVISOR_QUICK 0.1 /* the longest wait while it is expected */
 
 enum supervisor_state {
 	SUPERVISOR_STOPPED,
@@ -51,6 +54,7 @@ struct supervisor {
 	double min, max; /* seconds; 0 < min <= max */
 	double bound;	 /* of the next wait */
 	double up_since; /* while up */
+	double expected; /* until then; forgotten once it is up */
 };
 
 enum supervisor_do {
@@ -70,6 +74,9 @@ void supervisor_init(struct supervisor *supervisor, double min, double max);
 /* Other bounds from now on; of a wait under way nothing is known here. */
 void supervisor_set_bounds(struct supervisor *supervisor, double min,
     double max);
+
+/* The link is about to come back, until then at the latest. */
+void supervisor_expect(struct supervisor *supervisor, double until);
 
 /* now: monotonic seconds; random: uniform in [0, 1). */
 struct supervisor_action supervisor_step(struct supervisor *supervisor,

@@ -198,6 +198,43 @@ START_TEST(goodbye)
 }
 END_TEST
 
+/* It is about to be there again: tried often, and nothing is remembered. */
+START_TEST(expected)
+{
+	struct supervisor s = in_state(SUPERVISOR_UP);
+	double now = 100;
+	int i;
+
+	supervisor_expect(&s, 105);
+	/* A goodbye that comes soon is an ordinary one, with a pause. */
+	ck_wait(supervisor_step(&s, SUPERVISOR_GOAWAY, now, 0.5),
+	    SUPERVISOR_QUICK);
+	for (i = 0; i < 40; i++) {
+		now += 0.1;
+		supervisor_step(&s, SUPERVISOR_TIMER, now, 0);
+		ck_wait(supervisor_step(&s, SUPERVISOR_FAILED, now, 0.99),
+		    SUPERVISOR_QUICK);
+	}
+	supervisor_step(&s, SUPERVISOR_TIMER, 105, 0);
+	ck_wait(supervisor_step(&s, SUPERVISOR_FAILED, 105, 0.5), MIN / 2);
+
+	/* Once it is up, it is not expected any more. */
+	s = in_state(SUPERVISOR_CONNECTING);
+	supervisor_expect(&s, 1000);
+	supervisor_step(&s, SUPERVISOR_CONNECTED, 100, 0);
+	ck_wait(supervisor_step(&s, SUPERVISOR_LOST, 101, 0.5), MIN / 2);
+
+	/* A refusal is one all the same; and quick is never slower. */
+	s = in_state(SUPERVISOR_CONNECTING);
+	supervisor_expect(&s, 1000);
+	ck_wait(supervisor_step(&s, SUPERVISOR_REFUSED, 100, 0.5), MAX);
+	supervisor_init(&s, 0.01, 0.02);
+	supervisor_step(&s, SUPERVISOR_START, 100, 0.5);
+	supervisor_expect(&s, 1000);
+	ck_wait(supervisor_step(&s, SUPERVISOR_FAILED, 100, 0.5), 0.005);
+}
+END_TEST
+
 START_TEST(other_bounds)
 {
 	struct supervisor s = in_state(SUPERVISOR_CONNECTING);
@@ -287,6 +324,7 @@ main(void)
 	tcase_add_test(tc, refused_waits_at_max);
 	tcase_add_test(tc, forgets_once_it_held);
 	tcase_add_test(tc, goodbye);
+	tcase_add_test(tc, expected);
 	tcase_add_test(tc, other_bounds);
 	tcase_add_test(tc, forgets_when_started_anew);
 	tcase_add_test(tc, min_equals_max);
