@@ -24,6 +24,8 @@ struct link {
 	uint64_t token;	     /* of the last ping */
 	uint64_t ping_token; /* of the last link_ping */
 	double rtt_ms;	     /* < 0: not known */
+	bool finishing;	     /* nothing is sent any more ... */
+	bool finished;	     /* ... and the other end knows */
 	bool *freed;	     /* set by link_free during a callback */
 };
 
@@ -40,7 +42,8 @@ link_die(struct link *link, const char *why)
 void
 link_send(struct link *link, const struct wire_message *msg)
 {
-	if (link->dead == NULL && framing_send(link->framing, msg) != 0)
+	if (link->dead == NULL && !link->finishing &&
+	    framing_send(link->framing, msg) != 0)
 		link_die(link, "connection lost");
 }
 
@@ -57,9 +60,36 @@ link_set_times(struct link *link, double interval, double timeout)
 	link->timeout = timeout;
 	/* It was not expected to speak more often until now. */
 	link->last_heard = loop_now(link->loop);
-	if (link->dead == NULL)
+	if (link->dead == NULL && !link->finishing)
 		loop_timer_set(link->beat, 0);
 	return stream_fd(framing_stream(link->framing));
+}
+
+void
+link_finish(struct link *link, double seconds,
+    const struct link_handler *handler, void *arg)
+{
+	link->handler = handler;
+	link->arg = arg;
+	link->finishing = true;
+	if (link->dead == NULL)
+		loop_timer_set(link->beat, seconds);
+	loop_task_queue(link->loop, &link->again);
+}
+
+/* Says that our side is over, once all is out. */
+static void
+link_shut_down(struct link *link)
+{
+	enum stream_status status;
+
+	if (!link->finishing || link->finished || link->dead != NULL ||
+	    !framing_is_flushed(link->framing))
+		return;
+	status = stream_shutdown(framing_stream(link->framing));
+	link->finished = status == STREAM_OK;
+	if (status == STREAM_RESET)
+		link_die(link, "connection lost");
 }
 
 void
@@ -90,6 +120,10 @@ link_beat(void *arg)
 	double dies = link->last_heard + link->timeout;
 	double next;
 
+	if (link->finishing) {
+		link_die(link, "it did not close in time");
+		return;
+	}
 	if (now >= dies) {
 		link_die(link, "heartbeat timed out");
 		return;
@@ -159,6 +193,7 @@ link_run(struct link *link)
 
 	if (link->dead == NULL && framing_flush(link->framing) != 0)
 		link_die(link, "connection lost");
+	link_shut_down(link);
 	link->freed = &freed;
 	for (i = 0; i < LINK_BUDGET && link->dead == NULL; i++) {
 		status = framing_read(link->framing, &msg);
@@ -232,6 +267,20 @@ link_new(const struct link_params *params)
 	return link;
 }
 
+/* A close with bytes that were not read is a reset, and may take with it what
+ * the other end has not read. */
+static void
+link_read_away(struct link *link)
+{
+	enum stream_status status = STREAM_OK;
+	size_t got;
+	int i;
+
+	for (i = 0; i < LINK_BUDGET && status == STREAM_OK; i++)
+		status = stream_read(framing_stream(link->framing),
+		    loop_scratch(link->loop), LOOP_SCRATCH_SIZE, &got);
+}
+
 void
 link_free(struct link *link)
 {
@@ -239,6 +288,10 @@ link_free(struct link *link)
 		return;
 	if (link->freed != NULL)
 		*link->freed = true;
+	if (link->finishing && link->dead == NULL) {
+		link_shut_down(link);
+		link_read_away(link);
+	}
 	loop_task_cancel(link->loop, &link->again);
 	loop_timer_free(link->beat);
 	framing_free(link->framing);

@@ -21,7 +21,7 @@
 
 struct link;
 
-/* Neither is called before link_new returns. link_free is allowed in both. */
+/* None is called before link_new returns. link_free is allowed in both. */
 struct link_handler {
 	/* A frame that is none of the link's own (PING, PONG). */
 	void (*frame)(const struct wire_message *msg, void *arg);
@@ -43,7 +43,8 @@ struct link_params {
 };
 
 struct link *link_new(const struct link_params *params);
-/* Closes; frames not yet sent are lost. NULL is ignored. */
+/* Closes; frames not yet sent are lost. What a finished one has received and
+ * not read is dropped, not answered by a reset. NULL is ignored. */
 void link_free(struct link *link);
 
 /* Never calls back; a link that takes no more goes down at the next turn. */
@@ -56,6 +57,16 @@ bool link_is_clogged(const struct link *link);
 /* Another interval and timeout; silence counts from now on. Returns the
  * descriptor of the connection, for the caller to set its options. */
 int link_set_times(struct link *link, double interval, double timeout);
+
+/*
+ * Our side is over: what is queued is sent, then the end of the stream, and no
+ * more is said, PING and PONG neither. So no reset discards what was said last
+ * at either end. Frames come in until the other end closes, too, or `seconds`
+ * have passed, for that handler, whose down() is then called. Allowed in
+ * frame() and alive(); not in, or after, down().
+ */
+void link_finish(struct link *link, double seconds,
+    const struct link_handler *handler, void *arg);
 
 /* Pings at once: alive() tells when the answer is there. */
 void link_probe(struct link *link);

@@ -15,15 +15,24 @@ struct end {
 	int alive, downs, pongs;
 	uint64_t token; /* of the last pong */
 	bool free_when_alive;
+	double patience; /* > 0: finishes when it is told GOAWAY */
+	int last;	 /* frames after that */
 };
 
 static struct loop *loop;
 static struct end here, there;
 
+static const struct link_handler last_handler;
+
 static void
 on_frame(const struct wire_message *msg, void *arg)
 {
-	(void)arg;
+	struct end *end = arg;
+
+	if (msg->type == WIRE_GOAWAY && end->patience > 0) {
+		link_finish(end->link, end->patience, &last_handler, end);
+		return;
+	}
 	ck_abort_msg("a frame of type %d", msg->type);
 }
 
@@ -64,6 +73,20 @@ static const struct link_handler handler = {
 	.down = on_down,
 	.alive = on_alive,
 	.pong = on_pong,
+};
+
+static void
+on_last_frame(const struct wire_message *msg, void *arg)
+{
+	struct end *end = arg;
+
+	ck_assert_int_eq(msg->type, WIRE_CLOSE);
+	end->last++;
+}
+
+static const struct link_handler last_handler = {
+	.frame = on_last_frame,
+	.down = on_down,
 };
 
 static void
@@ -232,6 +255,78 @@ START_TEST(test_dead)
 }
 END_TEST
 
+/* --- the end of it --------------------------------------------------------- */
+
+static void
+say(uint8_t type)
+{
+	struct wire_message msg = { .type = type };
+
+	if (type == WIRE_CLOSE)
+		msg.close.reason = WIRE_CLOSE_KILLED;
+	ck_assert_int_eq(framing_send(there.raw, &msg), 0);
+}
+
+/* GOAWAY, then what was under way: none of it is lost at either end. */
+START_TEST(test_finish)
+{
+	struct wire_message msg = { .type = WIRE_CLOSE };
+
+	here.patience = 5;
+	open_both(true);
+	hear();
+	link_send(here.link, &msg);
+	say(WIRE_GOAWAY);
+	say(WIRE_CLOSE);
+	say(WIRE_PING);
+	turn(0.05);
+	ck_assert_int_eq(here.last, 1);
+	say(WIRE_CLOSE);
+	turn(0.05);
+	ck_assert_int_eq(here.last, 2);
+	ck_assert_int_eq(here.downs, 0);
+	ck_assert_int_eq(framing_read(there.raw, &msg), FRAMING_OK);
+	ck_assert_int_eq(msg.type, WIRE_CLOSE);
+	/* No PONG: its side is over. */
+	ck_assert_int_eq(framing_read(there.raw, &msg), FRAMING_EOF);
+	framing_free(there.raw);
+	there.raw = NULL;
+	turn(0.05);
+	ck_assert_int_eq(here.downs, 1);
+}
+END_TEST
+
+START_TEST(test_finish_has_an_end)
+{
+	here.patience = 0.2;
+	open_both(true);
+	say(WIRE_GOAWAY);
+	turn(0.1);
+	ck_assert_int_eq(here.downs, 0);
+	turn(0.2);
+	ck_assert_int_eq(here.downs, 1);
+}
+END_TEST
+
+/* What it would not read is no reason for a reset. */
+START_TEST(test_finished_is_freed)
+{
+	struct wire_message msg = { .type = WIRE_CLOSE };
+
+	open_both(true);
+	hear();
+	link_send(here.link, &msg);
+	link_finish(here.link, 5, &last_handler, &here);
+	say(WIRE_CLOSE);
+	say(WIRE_PING);
+	link_free(here.link);
+	here.link = NULL;
+	ck_assert_int_eq(framing_read(there.raw, &msg), FRAMING_OK);
+	ck_assert_int_eq(msg.type, WIRE_CLOSE);
+	ck_assert_int_eq(framing_read(there.raw, &msg), FRAMING_EOF);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -246,6 +341,12 @@ main(void)
 	tcase_add_test(tc, test_foreign_token);
 	tcase_add_test(tc, test_freed_when_alive);
 	tcase_add_test(tc, test_dead);
+	suite_add_tcase(suite, tc);
+	tc = tcase_create("the end");
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, test_finish);
+	tcase_add_test(tc, test_finish_has_an_end);
+	tcase_add_test(tc, test_finished_is_freed);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
