@@ -81,6 +81,10 @@ const struct config_option config_options[] = {
 	  .offset = IN_DAEMON(max_handshakes_per_source), .fallback = "256",
 	  .min = 1, .max = 65536,
 	  .help = "of these, from one address" },
+	{ CONFIG_SECTION_DAEMON, "drain_timeout", CONFIG_KIND_SECONDS,
+	  .offset = IN_DAEMON(drain_timeout), .fallback = "0",
+	  .min = 0, .max = 31536000,
+	  .help = "seconds that sessions outlive an upgrade; 0: no limit" },
 
 	{ CONFIG_SECTION_GATEWAY, "listen", CONFIG_KIND_LISTENS,
 	  .offset = IN_GATEWAY(listen), .companion = IN_GATEWAY(n_listen),

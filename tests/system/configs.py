@@ -83,7 +83,8 @@ TIMES = {"idle_timeout": (0.0, 900.0, 1000.5), "hold": (0.0, 5.0, 30.25),
 DAEMON = {"retention_days": (30, 90, 0), "max_rows": (0, 100000),
           "log_level": ("error", "warning", "info", "debug"),
           "max_handshakes": (512, 1024),
-          "max_handshakes_per_source": (100, 256)}
+          "max_handshakes_per_source": (100, 256),
+          "drain_timeout": (0.0, 60.0, 0.5)}
 PEER = {"pool": (0, 1, 2, 7), "max_channels": (1000, 10000),
         "heartbeat": ({"interval": 5.0, "timeout": 40.0},
                       {"interval": 12.5}, {"timeout": 20.0})}

@@ -40,6 +40,7 @@ static const struct row {
 	{ DAEMON, "user", { NULL, "\"root\"" } },
 	{ DAEMON, "max_handshakes", { "1", "2" } },
 	{ DAEMON, "max_handshakes_per_source", { "1", "2" } },
+	{ DAEMON, "drain_timeout", { "1", "2.5" } },
 	{ GATEWAY, "listen", { "\":1\"", "[ \":1\", \"[::1]:2\" ]" } },
 	{ METRICS, "listen", { NULL, "\":3\"" } },
 	{ PEER, "name", { "\"p\"", fixed } },
@@ -365,11 +366,11 @@ START_TEST(all_gone)
 	ck_assert_ptr_null(config_find_tunnel(after, NULL, "t"));
 	check_diff(before, after,
 	    "changed daemon - admin_group,database,retention_days,log,"
-	    "max_handshakes,max_handshakes_per_source; "
+	    "max_handshakes,max_handshakes_per_source,drain_timeout; "
 	    "changed gateway - listen; removed peer p; removed tunnel t");
 	check_diff(after, before,
 	    "changed daemon - admin_group,database,retention_days,log,"
-	    "max_handshakes,max_handshakes_per_source; "
+	    "max_handshakes,max_handshakes_per_source,drain_timeout; "
 	    "changed gateway - listen; added peer p; added tunnel t");
 	config_share(after, before);
 	config_unref(before);

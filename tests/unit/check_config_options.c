@@ -86,6 +86,8 @@ static const struct row rows[] = {
 	  "0|65537", RANGE },
 	{ DAEMON, "max_handshakes_per_source", "256", "65536", "65536",
 	  "false", "0|65537", RANGE },
+	{ DAEMON, "drain_timeout", "0", "0.5", "0.5", "\"1\"",
+	  "-0.1|31536001", RANGE },
 	{ CONFIG_SECTION_GATEWAY, "listen", "",
 	  "( \"0.0.0.0:7000\", \"[::]:7000\", \"unix:/a\" )",
 	  "0.0.0.0:7000 [::]:7000 unix:/a", "7000",
