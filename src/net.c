@@ -32,6 +32,7 @@ struct net_listener {
 	int fd; /* -1: suspended */
 	bool yields;
 	bool paused; /* said so in the log */
+	bool kept;   /* the file of a UNIX socket stays */
 	struct addr asked;
 	struct addr_sock address;
 	/* Of a UNIX socket: its file, which may be another one's by now. */
@@ -357,12 +358,18 @@ net_close(struct net_listener *listener)
 	listener->watch = NULL;
 	if (listener->fd == -1)
 		return;
-	if (listener->asked.kind == ADDR_UNIX &&
+	if (!listener->kept && listener->asked.kind == ADDR_UNIX &&
 	    lstat(listener->asked.host, &st) == 0 && S_ISSOCK(st.st_mode) &&
 	    st.st_dev == listener->dev && st.st_ino == listener->ino)
 		unlink(listener->asked.host);
 	close(listener->fd);
 	listener->fd = -1;
+}
+
+void
+net_listener_keep(struct net_listener *listener)
+{
+	listener->kept = true;
 }
 
 void

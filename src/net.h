@@ -41,6 +41,9 @@ void net_listener_yield(struct net_listener *listener, bool yields);
  * its place there. NULL is ignored. */
 void net_listener_free(struct net_listener *listener);
 
+/* Its socket file stays when it is freed: another process listens there, too. */
+void net_listener_keep(struct net_listener *listener);
+
 /* What it is bound to, with the port the kernel picked for port 0. */
 void net_listener_address(const struct net_listener *listener,
     struct addr_sock *out);
