@@ -1,47 +1,12 @@
 /* SPDX-License-Identifier: ISC */
-#include "pool.h"
-
-#include <sys/queue.h>
+#include "pool_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define POOL_RETRY_MIN 0.1 /* seconds after an attach that failed */
-#define POOL_RETRY_MAX 5.0
 /* Seconds without a miss before the goal halves at each tick. */
 #define POOL_QUIET 10.0
 
-struct pool_entry {
-	TAILQ_ENTRY(pool_entry) entry;
-	struct pool *pool;
-	struct channel *channel;     /* idle, or NULL while attaching */
-	struct handshake *handshake; /* attaching */
-	bool ours;
-};
-
-TAILQ_HEAD(pool_list, pool_entry);
-
-struct pool {
-	struct pool_params params;
-	struct pool_list ours, theirs, attaching;
-	unsigned n_ours, n_theirs;
-	unsigned attaching_ours, attaching_theirs;
-	struct auth_serials serials; /* accepting side: those seen */
-	uint64_t serial;	     /* dialler: the last one used */
-	uint64_t asked;		     /* accepting side: the last WANT */
-	uint64_t arrived; /* accepting side: channels of ours so far */
-	uint64_t wanted;  /* dialler: the other end's last WANT */
-	uint64_t served;  /* dialler: attached for the other end so far */
-	bool entries;
-	unsigned waiting;
-	unsigned goal; /* idle channels of ours to keep */
-	double last_miss;
-	double retry; /* seconds; the next wait after a failure */
-	struct loop_timer *retry_timer;
-	struct loop_timer *tick; /* pings, and the shrinking goal */
-};
-
-static void pool_fill(struct pool *pool);
 static void pool_entry_opened(struct channel *channel,
     const struct wire_open *open, void *arg);
 static void pool_entry_lost(struct channel *channel, void *arg);
@@ -51,8 +16,15 @@ static const struct channel_handler pool_channel_handler = {
 	.lost = pool_entry_lost,
 };
 
-/* Takes the entry out of its list and frees it; its channel lives on. */
-static struct channel *
+/* The last channel is gone, of a pool that gets no more. */
+static void
+pool_check_empty(struct pool *pool)
+{
+	if (pool->leaving && TAILQ_EMPTY(&pool->theirs))
+		loop_task_queue(pool->params.loop, &pool->emptied);
+}
+
+struct channel *
 pool_entry_remove(struct pool_entry *entry)
 {
 	struct pool *pool = entry->pool;
@@ -71,6 +43,7 @@ pool_entry_remove(struct pool_entry *entry)
 	}
 	handshake_cancel(entry->handshake);
 	free(entry);
+	pool_check_empty(pool);
 	return channel;
 }
 
@@ -96,8 +69,7 @@ pool_entry_opened(struct channel *channel, const struct wire_open *open,
 	pool->params.handler->opened(channel, open, pool->params.arg);
 }
 
-/* The channel, or NULL, is the entry's from now on. */
-static void
+void
 pool_entry_idle(struct pool_entry *entry, struct channel *channel)
 {
 	struct pool *pool = entry->pool;
@@ -113,7 +85,7 @@ pool_entry_idle(struct pool_entry *entry, struct channel *channel)
 	}
 }
 
-static unsigned
+unsigned
 pool_total(const struct pool *pool)
 {
 	return *pool->params.in_use + pool->n_ours + pool->n_theirs +
@@ -134,121 +106,6 @@ pool_set_goal(struct pool *pool, unsigned goal)
 	pool->goal = goal < bound ? goal : bound;
 }
 
-/* --- the dialling side ------------------------------------------------- */
-
-static void
-pool_attached(const struct handshake_outcome *outcome, void *arg)
-{
-	struct pool_entry *entry = arg;
-	struct pool *pool = entry->pool;
-	const struct config_peer *peer = pool->params.peer;
-	struct channel *channel = NULL;
-
-	entry->handshake = NULL;
-	if (outcome->status == HANDSHAKE_OK)
-		channel = channel_new(pool->params.loop, outcome->framing,
-		    peer->heartbeat_timeout, entry->ours);
-	if (channel == NULL) {
-		log_info("%s: channel: %s", peer->name,
-		    outcome->status == HANDSHAKE_OK ? "out of memory" :
-						      outcome->error);
-		/* It may be the other end's bound that is reached. */
-		if (!entry->ours && pool->n_ours > pool->waiting)
-			channel_free(
-			    pool_entry_remove(TAILQ_FIRST(&pool->ours)));
-		pool_entry_remove(entry);
-		pool->retry = pool->retry < POOL_RETRY_MIN ? POOL_RETRY_MIN :
-		    pool->retry * 2 > POOL_RETRY_MAX	   ? POOL_RETRY_MAX :
-							     pool->retry * 2;
-		loop_timer_set(pool->retry_timer, pool->retry);
-		return;
-	}
-	pool->retry = 0;
-	TAILQ_REMOVE(&pool->attaching, entry, entry);
-	if (entry->ours) {
-		pool->attaching_ours--;
-	} else {
-		pool->attaching_theirs--;
-		pool->served++;
-	}
-	pool_entry_idle(entry, channel);
-	pool_fill(pool);
-	pool->params.handler->available(pool->params.arg);
-}
-
-static int
-pool_attach(struct pool *pool, bool ours)
-{
-	struct handshake_params params = {
-		.loop = pool->params.loop,
-		.resolver = pool->params.resolver,
-		.tls = pool->params.tls,
-		.peer = pool->params.peer,
-		.fn = pool_attached,
-	};
-	struct handshake_attach attach = {
-		.to = &pool->params.address,
-		.link_id = pool->params.link_id,
-		.key = &pool->params.key,
-		.serial = pool->serial + 1,
-		.opener = ours ? WIRE_OPENER_DIALLER : WIRE_OPENER_GATEWAY,
-	};
-	struct pool_entry *entry = calloc(1, sizeof *entry);
-
-	if (entry == NULL)
-		return -1;
-	entry->pool = pool;
-	entry->ours = ours;
-	params.arg = entry;
-	entry->handshake = handshake_start_attach(&params, &attach);
-	if (entry->handshake == NULL) {
-		free(entry);
-		return -1;
-	}
-	pool->serial++;
-	TAILQ_INSERT_TAIL(&pool->attaching, entry, entry);
-	*(ours ? &pool->attaching_ours : &pool->attaching_theirs) += 1;
-	return 0;
-}
-
-/* Somebody waits at the other end and all places are taken: an idle channel of
- * ours that nobody waits for gives way. */
-static void
-pool_make_room(struct pool *pool, unsigned max)
-{
-	if (pool_total(pool) >= max && pool->n_ours > pool->waiting &&
-	    pool->served + pool->attaching_theirs < pool->wanted)
-		channel_free(pool_entry_remove(TAILQ_FIRST(&pool->ours)));
-}
-
-static void
-pool_fill_dialler(struct pool *pool, unsigned need)
-{
-	unsigned max = (unsigned)pool->params.peer->max_channels;
-	bool ours, theirs;
-
-	for (;;) {
-		pool_make_room(pool, max);
-		if (pool_total(pool) >= max ||
-		    pool->attaching_ours + pool->attaching_theirs >=
-			POOL_DIALS_MAX)
-			return;
-		ours = pool->n_ours + pool->attaching_ours < need;
-		theirs = pool->served + pool->attaching_theirs < pool->wanted;
-		if (!ours && !theirs)
-			return;
-		/* Somebody waits for theirs; ours may be a mere reserve. */
-		if (ours && theirs)
-			ours = pool->n_ours + pool->attaching_ours <
-				pool->waiting &&
-			    pool->attaching_ours <= pool->attaching_theirs;
-		if (pool_attach(pool, ours) != 0) {
-			loop_timer_set(pool->retry_timer, POOL_RETRY_MAX);
-			return;
-		}
-	}
-}
-
 /* --- both sides -------------------------------------------------------- */
 
 static void
@@ -265,13 +122,14 @@ pool_fill_gateway(struct pool *pool, unsigned need)
 	pool->params.handler->want(total, pool->params.arg);
 }
 
-/* Brings the pool to what is needed, or sets out to. */
-static void
+void
 pool_fill(struct pool *pool)
 {
 	unsigned max = (unsigned)pool->params.peer->max_channels;
 	unsigned need = pool->waiting + (pool->entries ? pool->goal : 0);
 
+	if (pool->leaving)
+		return;
 	if (need > max)
 		need = max;
 	if (!pool->params.dialler)
@@ -397,6 +255,11 @@ pool_accept(struct pool *pool, const struct wire_attach *attach,
 		pool->arrived++;
 	/* A send that fails shows as an end of the stream soon after. */
 	(void)framing_send(framing, &answer);
+	if (entry->ours && pool->leaving) {
+		free(entry);
+		framing_free(framing);
+		return 0;
+	}
 	channel = channel_new(pool->params.loop, framing,
 	    peer->heartbeat_timeout, entry->ours);
 	if (channel == NULL) {
@@ -421,6 +284,15 @@ pool_idle(const struct pool *pool)
 	return pool->n_ours;
 }
 
+static void
+pool_emptied(void *arg)
+{
+	struct pool *pool = arg;
+
+	if (pool->on_empty != NULL && pool_is_empty(pool))
+		pool->on_empty(pool->on_empty_arg);
+}
+
 struct pool *
 pool_new(const struct pool_params *params)
 {
@@ -433,6 +305,7 @@ pool_new(const struct pool_params *params)
 	TAILQ_INIT(&pool->ours);
 	TAILQ_INIT(&pool->theirs);
 	TAILQ_INIT(&pool->attaching);
+	loop_task_init(&pool->emptied, pool_emptied, pool);
 	pool_set_goal(pool, (unsigned)params->peer->pool);
 	pool->last_miss = loop_now(params->loop);
 	pool->tick = loop_timer_new(params->loop, pool_tick, pool);
@@ -456,21 +329,48 @@ pool_set_conf(struct pool *pool, const struct config_peer *peer)
 	loop_timer_set(pool->tick, 0);
 }
 
+static void
+pool_close_all(struct pool_list *list)
+{
+	struct pool_entry *entry;
+
+	while ((entry = TAILQ_FIRST(list)) != NULL)
+		channel_free(pool_entry_remove(entry));
+}
+
+void
+pool_leave(struct pool *pool)
+{
+	pool->leaving = true;
+	loop_timer_cancel(pool->retry_timer);
+	pool_close_all(&pool->ours);
+	pool_close_all(&pool->attaching);
+}
+
+bool
+pool_is_empty(const struct pool *pool)
+{
+	return TAILQ_EMPTY(&pool->ours) && TAILQ_EMPTY(&pool->theirs) &&
+	    TAILQ_EMPTY(&pool->attaching);
+}
+
+void
+pool_on_empty(struct pool *pool, loop_fn *fn, void *arg)
+{
+	pool->on_empty = fn;
+	pool->on_empty_arg = arg;
+	pool_check_empty(pool);
+}
+
 void
 pool_free(struct pool *pool)
 {
-	struct pool_list *lists[3];
-	struct pool_entry *entry;
-	size_t i;
-
 	if (pool == NULL)
 		return;
-	lists[0] = &pool->ours;
-	lists[1] = &pool->theirs;
-	lists[2] = &pool->attaching;
-	for (i = 0; i < 3; i++)
-		while ((entry = TAILQ_FIRST(lists[i])) != NULL)
-			channel_free(pool_entry_remove(entry));
+	pool_close_all(&pool->ours);
+	pool_close_all(&pool->theirs);
+	pool_close_all(&pool->attaching);
+	loop_task_cancel(pool->params.loop, &pool->emptied);
 	loop_timer_free(pool->tick);
 	loop_timer_free(pool->retry_timer);
 	config_peer_unref(pool->params.peer);

@@ -55,6 +55,19 @@ void pool_free(struct pool *pool); /* closes all idle channels */
  * pinged. Those beyond it go as they become idle. */
 void pool_set_conf(struct pool *pool, const struct config_peer *peer);
 
+/*
+ * The link is to go, in good order: channels of ours that are idle are closed,
+ * none is made any more. Theirs are kept, since an OPEN may be under way on
+ * any of them, and opened() is called as ever: until the other end closes them
+ * or pool_free is called. Whoever attaches meanwhile for the other end to open
+ * is taken; what was attached for us is closed.
+ */
+void pool_leave(struct pool *pool);
+bool pool_is_empty(const struct pool *pool);
+/* fn is called, by a task, once a pool that was left is empty; at the next turn
+ * if it is so already. It may free the pool. */
+void pool_on_empty(struct pool *pool, loop_fn *fn, void *arg);
+
 /* How many sessions wait for a channel, and whether this end opens any. */
 void pool_set_need(struct pool *pool, bool entries, unsigned waiting);
 

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: ISC */
+#include "pool_internal.h"
+
+#include <stdlib.h>
+
+#define POOL_RETRY_MIN 0.1 /* seconds after an attach that failed */
+#define POOL_RETRY_MAX 5.0
+
+static void
+pool_attached(const struct handshake_outcome *outcome, void *arg)
+{
+	struct pool_entry *entry = arg;
+	struct pool *pool = entry->pool;
+	const struct config_peer *peer = pool->params.peer;
+	struct channel *channel = NULL;
+
+	entry->handshake = NULL;
+	if (outcome->status == HANDSHAKE_OK)
+		channel = channel_new(pool->params.loop, outcome->framing,
+		    peer->heartbeat_timeout, entry->ours);
+	if (channel == NULL) {
+		log_info("%s: channel: %s", peer->name,
+		    outcome->status == HANDSHAKE_OK ? "out of memory" :
+						      outcome->error);
+		/* It may be the other end's bound that is reached. */
+		if (!entry->ours && pool->n_ours > pool->waiting)
+			channel_free(
+			    pool_entry_remove(TAILQ_FIRST(&pool->ours)));
+		pool_entry_remove(entry);
+		pool->retry = pool->retry < POOL_RETRY_MIN ? POOL_RETRY_MIN :
+		    pool->retry * 2 > POOL_RETRY_MAX	   ? POOL_RETRY_MAX :
+							     pool->retry * 2;
+		loop_timer_set(pool->retry_timer, pool->retry);
+		return;
+	}
+	pool->retry = 0;
+	TAILQ_REMOVE(&pool->attaching, entry, entry);
+	if (entry->ours) {
+		pool->attaching_ours--;
+	} else {
+		pool->attaching_theirs--;
+		pool->served++;
+	}
+	pool_entry_idle(entry, channel);
+	pool_fill(pool);
+	pool->params.handler->available(pool->params.arg);
+}
+
+static int
+pool_attach(struct pool *pool, bool ours)
+{
+	struct handshake_params params = {
+		.loop = pool->params.loop,
+		.resolver = pool->params.resolver,
+		.tls = pool->params.tls,
+		.peer = pool->params.peer,
+		.fn = pool_attached,
+	};
+	struct handshake_attach attach = {
+		.to = &pool->params.address,
+		.link_id = pool->params.link_id,
+		.key = &pool->params.key,
+		.serial = pool->serial + 1,
+		.opener = ours ? WIRE_OPENER_DIALLER : WIRE_OPENER_GATEWAY,
+	};
+	struct pool_entry *entry = calloc(1, sizeof *entry);
+
+	if (entry == NULL)
+		return -1;
+	entry->pool = pool;
+	entry->ours = ours;
+	params.arg = entry;
+	entry->handshake = handshake_start_attach(&params, &attach);
+	if (entry->handshake == NULL) {
+		free(entry);
+		return -1;
+	}
+	pool->serial++;
+	TAILQ_INSERT_TAIL(&pool->attaching, entry, entry);
+	*(ours ? &pool->attaching_ours : &pool->attaching_theirs) += 1;
+	return 0;
+}
+
+/* Somebody waits at the other end and all places are taken: an idle channel of
+ * ours that nobody waits for gives way. */
+static void
+pool_make_room(struct pool *pool, unsigned max)
+{
+	if (pool_total(pool) >= max && pool->n_ours > pool->waiting &&
+	    pool->served + pool->attaching_theirs < pool->wanted)
+		channel_free(pool_entry_remove(TAILQ_FIRST(&pool->ours)));
+}
+
+void
+pool_fill_dialler(struct pool *pool, unsigned need)
+{
+	unsigned max = (unsigned)pool->params.peer->max_channels;
+	bool ours, theirs;
+
+	for (;;) {
+		pool_make_room(pool, max);
+		if (pool_total(pool) >= max ||
+		    pool->attaching_ours + pool->attaching_theirs >=
+			POOL_DIALS_MAX)
+			return;
+		ours = pool->n_ours + pool->attaching_ours < need;
+		theirs = pool->served + pool->attaching_theirs < pool->wanted;
+		if (!ours && !theirs)
+			return;
+		/* Somebody waits for theirs; ours may be a mere reserve. */
+		if (ours && theirs)
+			ours = pool->n_ours + pool->attaching_ours <
+				pool->waiting &&
+			    pool->attaching_ours <= pool->attaching_theirs;
+		if (pool_attach(pool, ours) != 0) {
+			loop_timer_set(pool->retry_timer, POOL_RETRY_MAX);
+			return;
+		}
+	}
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * pool_internal: what the files of pool share, and nobody else includes.
+ *
+ * pool.c is its channels, and what is needed of them; pool_dial.c the making of
+ * them by the side that dials.  Floor 3.
+ */
+#ifndef TUNNELD_POOL_INTERNAL_H
+#define TUNNELD_POOL_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include "pool.h"
+
+struct pool_entry {
+	TAILQ_ENTRY(pool_entry) entry;
+	struct pool *pool;
+	struct channel *channel;     /* idle, or NULL while attaching */
+	struct handshake *handshake; /* attaching */
+	bool ours;
+};
+
+TAILQ_HEAD(pool_list, pool_entry);
+
+struct pool {
+	struct pool_params params;
+	struct pool_list ours, theirs, attaching;
+	unsigned n_ours, n_theirs;
+	unsigned attaching_ours, attaching_theirs;
+	struct auth_serials serials; /* accepting side: those seen */
+	uint64_t serial;	     /* dialler: the last one used */
+	uint64_t asked;		     /* accepting side: the last WANT */
+	uint64_t arrived; /* accepting side: channels of ours so far */
+	uint64_t wanted;  /* dialler: the other end's last WANT */
+	uint64_t served;  /* dialler: attached for the other end so far */
+	bool entries;
+	unsigned waiting;
+	unsigned goal; /* idle channels of ours to keep */
+	double last_miss;
+	double retry; /* seconds; the next wait after a failure */
+	struct loop_timer *retry_timer;
+	struct loop_timer *tick; /* pings, and the shrinking goal */
+	bool leaving;		 /* pool_leave was called */
+	struct loop_task emptied;
+	loop_fn *on_empty;
+	void *on_empty_arg;
+};
+
+/* pool.c */
+/* Takes the entry out of its list and frees it; its channel lives on. */
+struct channel *pool_entry_remove(struct pool_entry *entry);
+/* The channel is the entry's from now on. */
+void pool_entry_idle(struct pool_entry *entry, struct channel *channel);
+/* Brings the pool to what is needed, or sets out to. */
+void pool_fill(struct pool *pool);
+/* All places taken, by whomever. */
+unsigned pool_total(const struct pool *pool);
+
+/* pool_dial.c */
+/* The same as pool_fill for who dials; `need`: channels of ours. */
+void pool_fill_dialler(struct pool *pool, unsigned need);
+
+#endif
