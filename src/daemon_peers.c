@@ -122,10 +122,19 @@ daemon_session_close(struct peer *peer, const struct wire_close *close,
 		    "peer");
 }
 
+static void
+daemon_peer_late(struct peer *peer, void *arg)
+{
+	struct daemon *daemon = arg;
+
+	tunnels_peer_late(daemon->tunnels, peer);
+}
+
 const struct peer_handler daemon_peer_handler = {
 	.link_up = daemon_link_up,
 	.link_down = daemon_link_down,
 	.failed = daemon_link_failed,
 	.session_open = daemon_session_open,
 	.session_close = daemon_session_close,
+	.late = daemon_peer_late,
 };

@@ -130,6 +130,17 @@ peer_step(struct peer *peer, enum supervisor_event event)
 	}
 }
 
+void
+peer_wait_at_most(struct peer *peer, double seconds)
+{
+	int64_t latest = loop_wall_us() + (int64_t)(seconds * 1e6);
+
+	if (peer->state != PEER_WAITING || peer->next_try_us <= latest)
+		return;
+	peer->next_try_us = latest;
+	loop_timer_set(peer->retry, seconds);
+}
+
 static void
 peer_retry(void *arg)
 {
@@ -152,14 +163,20 @@ peer_new(const struct peer_context *context, const struct config_peer *conf,
 	peer->index = index;
 	peer->refs = 1;
 	peer->unused = unused;
+	peer->epoch = context->epoch;
 	peer->since_us = loop_wall_us();
 	TAILQ_INIT(&peer->waiters);
 	TAILQ_INIT(&peer->pings);
+	TAILQ_INIT(&peer->pasts);
 	supervisor_init(&peer->supervisor, conf->reconnect_min,
 	    conf->reconnect_max);
 	peer->retry = loop_timer_new(context->loop, peer_retry, peer);
 	peer->takeover = loop_timer_new(context->loop, peer_takeover, peer);
-	if (peer->retry == NULL || peer->takeover == NULL) {
+	peer->leave_timer = loop_timer_new(context->loop, peer_leave_late,
+	    peer);
+	peer->late = loop_timer_new(context->loop, peer_is_late, peer);
+	if (peer->retry == NULL || peer->takeover == NULL ||
+	    peer->leave_timer == NULL || peer->late == NULL) {
 		peer_free(peer);
 		return NULL;
 	}
@@ -173,6 +190,9 @@ peer_free(struct peer *peer)
 		return;
 	loop_timer_free(peer->retry);
 	loop_timer_free(peer->takeover);
+	loop_timer_free(peer->leave_timer);
+	loop_timer_free(peer->late);
+	peer_past_free_all(peer);
 	handshake_cancel(peer->handshake);
 	framing_free(peer->newcomer.framing);
 	auth_wipe(&peer->newcomer, sizeof peer->newcomer);
@@ -214,31 +234,39 @@ peer_start(struct peer *peer)
 		peer_step(peer, SUPERVISOR_START);
 }
 
-static void
-peer_say_goaway(struct peer *peer)
+void
+peer_say_goaway(struct peer *peer, enum wire_goaway_reason reason)
 {
-	struct wire_message goaway = { .type = WIRE_GOAWAY };
+	struct wire_message msg = { .type = WIRE_GOAWAY };
 
-	link_send(peer->link, &goaway);
+	if (peer->leaving && reason != WIRE_GOAWAY_UPGRADE)
+		return;
+	msg.goaway.reason = (uint8_t)reason;
+	link_send(peer->link, &msg);
 }
 
 void
-peer_cut(struct peer *peer, const char *why, const char *to_newcomer)
+peer_cut(struct peer *peer, const char *why, const char *to_newcomer,
+    enum wire_goaway_reason reason)
 {
+	peer_forget_expected(peer);
+	/* What they would bring is none of this peer's any more. */
+	peer_past_free_all(peer);
 	if (peer->newcomer.framing != NULL)
 		peer_reject_newcomer(peer, to_newcomer);
 	peer_step(peer, SUPERVISOR_STOP);
 	if (peer->link == NULL)
 		return;
-	peer_say_goaway(peer);
-	peer_drop_link(peer, why);
+	peer_say_goaway(peer, reason);
+	peer_drop_link(peer, why, PEER_END_SAID);
 }
 
 void
 peer_stop(struct peer *peer, const char *why)
 {
 	peer->started = false;
-	peer_cut(peer, why, "the gateway is going away");
+	peer_cut(peer, why, "the gateway is going away",
+	    WIRE_GOAWAY_STOPPING);
 }
 
 /* --- what administrators do --------------------------------------------- */
@@ -248,8 +276,8 @@ peer_disconnect(struct peer *peer, const char *why)
 {
 	if (peer->link == NULL)
 		return;
-	peer_say_goaway(peer);
-	peer_lose_link(peer, why);
+	peer_say_goaway(peer, WIRE_GOAWAY_ADMIN);
+	peer_end_link(peer, why, PEER_END_SAID);
 }
 
 static void
@@ -258,12 +286,13 @@ peer_disable(struct peer *peer)
 	char why[sizeof peer->disabled_by + 16];
 
 	snprintf(why, sizeof why, "disabled by %s", peer->disabled_by);
+	peer_forget_expected(peer);
 	if (peer->newcomer.framing != NULL)
 		peer_reject_disabled(peer);
 	peer_step(peer, SUPERVISOR_STOP);
 	if (peer->link != NULL) {
-		peer_say_goaway(peer);
-		peer_drop_link(peer, why);
+		peer_say_goaway(peer, WIRE_GOAWAY_ADMIN);
+		peer_drop_link(peer, why, PEER_END_SAID);
 	}
 	peer_set_state(peer, PEER_DISABLED);
 }

@@ -32,6 +32,10 @@ struct peer_handler {
 	/* The other end killed a session. */
 	void (*session_close)(struct peer *peer, const struct wire_close *close,
 	    void *arg);
+	/* It was expected, and has not come in time; may be NULL. */
+	void (*late)(struct peer *peer, void *arg);
+	/* peer_has_left came true, after peer_leave; may be NULL. */
+	void (*left)(struct peer *peer, void *arg);
 };
 
 /* What all peers of a daemon share. */
@@ -41,6 +45,7 @@ struct peer_context {
 	struct tls *tls;
 	const char *name; /* daemon.name */
 	uint8_t instance[WIRE_INSTANCE_SIZE];
+	uint64_t epoch; /* that of the first dial is the next one */
 	const struct peer_handler *handler;
 	void *arg;
 };
@@ -62,8 +67,36 @@ uint32_t peer_link_index(const uint8_t link_id[WIRE_LINK_ID_SIZE]);
 void peer_free(struct peer *peer); /* says nothing to anybody */
 /* Begins to dial, where the peer is dialled. Once is enough. */
 void peer_start(struct peer *peer);
-/* GOAWAY on the link, then closes it; link_down is called. */
+/* GOAWAY (stopping) on the link, then closes it; link_down is called. */
 void peer_stop(struct peer *peer, const char *why);
+
+/* --- upgrade ------------------------------------------------------------- */
+
+/*
+ * Gives the name up to another process of this daemon: GOAWAY (upgrade) on the
+ * link. It is not dialled any more, a dial under way is cancelled. The link,
+ * and the channels on which the other end may have sent OPEN already, stay
+ * until they are closed there, or for 5 seconds: session_open and session_close
+ * are called meanwhile. Who becomes the link later, since his handshake was
+ * under way, is sent on in the same way; another daemon that waits to take
+ * the name over is rejected, and comes back. Whoever waits for a channel gets
+ * none: the caller sees to that (tunnels_leave). For good; peer_stop may
+ * follow. Calls nobody back before it returns.
+ */
+void peer_leave(struct peer *peer);
+/* It was left, and nothing more can come in. */
+bool peer_has_left(const struct peer *peer);
+
+/*
+ * The link is about to come back, within `seconds`: its users wait so long,
+ * whatever `hold` says, and it is dialled often. The peer does so itself, for 5
+ * seconds, when the other end says that it is upgraded. Over once the link is
+ * up; else the handler is told (late). Nothing for one that is disabled.
+ */
+void peer_expect(struct peer *peer, double seconds);
+bool peer_is_expected(const struct peer *peer);
+/* For so many seconds yet; 0: it is not. */
+double peer_expected_for(const struct peer *peer);
 
 /* --- reload -------------------------------------------------------------- */
 

@@ -49,6 +49,15 @@ peer_reject_newcomer(struct peer *peer, const char *text)
 	auth_wipe(&peer->newcomer, sizeof peer->newcomer);
 }
 
+void
+peer_reject_busy(struct peer *peer)
+{
+	loop_timer_cancel(peer->takeover);
+	peer_reject(peer->newcomer.framing, WIRE_REJECT_BUSY,
+	    "this daemon is being upgraded");
+	auth_wipe(&peer->newcomer, sizeof peer->newcomer);
+}
+
 uint32_t
 peer_link_index(const uint8_t link_id[WIRE_LINK_ID_SIZE])
 {
@@ -90,16 +99,17 @@ peer_welcome(struct peer *peer)
 }
 
 static void
-peer_replace_link(struct peer *peer, const char *why)
+peer_replace_link(struct peer *peer, const char *why, enum peer_end end)
 {
-	peer_drop_link(peer, why);
+	peer_drop_link(peer, why, end);
 	peer_welcome(peer);
 }
 
 void
 peer_takeover(void *arg)
 {
-	peer_replace_link(arg, "replaced: it did not answer a newcomer's ping");
+	peer_replace_link(arg, "replaced: it did not answer a newcomer's ping",
+	    PEER_END_LOST);
 }
 
 void
@@ -118,12 +128,17 @@ peer_accept_link(struct peer *peer, const struct peer_newcomer *newcomer)
 	} else if (memcmp(hello->instance, peer->instance,
 		       WIRE_INSTANCE_SIZE) != 0) {
 		peer->newcomer = *newcomer;
+		if (peer->leaving) {
+			peer_reject_busy(peer);
+			return;
+		}
 		stream_unwatch(framing_stream(newcomer->framing));
 		loop_timer_set(peer->takeover, PEER_TAKEOVER_SECONDS);
 		link_probe(peer->link);
 	} else if (hello->epoch > peer->link_epoch) {
 		peer->newcomer = *newcomer;
-		peer_replace_link(peer, "replaced by a later dial");
+		peer_replace_link(peer, "replaced by a later dial",
+		    PEER_END_HEARD);
 	} else {
 		peer_reject(newcomer->framing, WIRE_REJECT_STALE,
 		    "a later dial is connected");

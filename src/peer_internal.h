@@ -4,7 +4,9 @@
  *
  * peer.c is its life, state and dialling; peer_link.c the link, its channels
  * and who waits for them; peer_accept.c the accepting side and take-over;
- * peer_reload.c another configuration.
+ * peer_reload.c another configuration; peer_leave.c giving the name up to another
+ * process, and waiting for one; peer_past.c links that are over, while something
+ * may still come in on them.
  * Floor 3.
  */
 #ifndef TUNNELD_PEER_INTERNAL_H
@@ -21,8 +23,16 @@
  * yet to be reloaded: it is tried again as after any failure. */
 #define PEER_PATIENCE 60.0
 
+/* So long a link that was left, or is over, may take to be closed. */
+#define PEER_LEAVE_SECONDS 5.0
+/* The other end is upgraded: another process of it takes so long at most. */
+#define PEER_EXPECT_SECONDS 5.0
+#define PEER_LEFT "this daemon is being upgraded"
+
 TAILQ_HEAD(peer_waiters, peer_waiter);
 TAILQ_HEAD(peer_pings, peer_ping);
+struct peer_past;
+TAILQ_HEAD(peer_pasts, peer_past);
 
 enum peer_state {
 	PEER_DOWN,
@@ -61,6 +71,12 @@ struct peer {
 	bool entries;
 	bool started; /* peer_start was called */
 	bool retired;
+	bool leaving; /* peer_leave was called */
+	struct loop_timer *leave_timer; /* the link goes then */
+	struct peer_pasts pasts;	/* oldest first */
+	unsigned n_pasts;
+	double expected_until;	 /* loop_now; 0: it is not */
+	struct loop_timer *late; /* and then it is not any more */
 	bool disabled;
 	int64_t disabled_us;
 	char disabled_by[HISTORY_BY_SIZE];
@@ -79,7 +95,12 @@ void peer_set_error(struct peer *peer, const char *error);
 void peer_step(struct peer *peer, enum supervisor_event event);
 /* Leaves nothing of the link, the dial and who may come, and says so to the
  * other end. */
-void peer_cut(struct peer *peer, const char *why, const char *to_newcomer);
+void peer_cut(struct peer *peer, const char *why, const char *to_newcomer,
+    enum wire_goaway_reason reason);
+/* Once: one that is leaving has said it already. */
+void peer_say_goaway(struct peer *peer, enum wire_goaway_reason reason);
+/* Waiting: the next dial comes in so many seconds at the latest. */
+void peer_wait_at_most(struct peer *peer, double seconds);
 
 /* peer_link.c */
 /* The link and its pool, not announced yet; -1 out of memory. Takes the
@@ -87,10 +108,16 @@ void peer_cut(struct peer *peer, const char *why, const char *to_newcomer);
 int peer_make_link(struct peer *peer, struct framing *framing,
     const struct auth_key *key, const uint8_t *link_id);
 void peer_came_up(struct peer *peer);
+/* How a link ends, and what is still listened to. */
+enum peer_end {
+	PEER_END_LOST,	/* it is dead: nothing, unless we were leaving */
+	PEER_END_SAID,	/* GOAWAY was sent: kills, until it is closed there */
+	PEER_END_HEARD	/* GOAWAY came, or a later dial: kills and OPENs */
+};
 /* Takes the link down; the supervisor is not told. */
-void peer_drop_link(struct peer *peer, const char *why);
+void peer_drop_link(struct peer *peer, const char *why, enum peer_end end);
 /* The same, and it may come back; a newcomer that waits takes its place. */
-void peer_lose_link(struct peer *peer, const char *why);
+void peer_end_link(struct peer *peer, const char *why, enum peer_end end);
 
 /* peer_accept.c */
 /* Makes the newcomer the link. There is none before. */
@@ -98,7 +125,23 @@ void peer_welcome(struct peer *peer);
 void peer_reject_newcomer(struct peer *peer, const char *text);
 /* The same, since the peer is switched off here. */
 void peer_reject_disabled(struct peer *peer);
+/* The same, since another process of this daemon will accept it. */
+void peer_reject_busy(struct peer *peer);
 /* The timer of take-over: the old link has shown no life. */
 void peer_takeover(void *arg);
+
+/* peer_leave.c */
+void peer_leave_link(struct peer *peer); /* which has just come up */
+void peer_leave_late(void *arg);	 /* leave_timer */
+/* Tells the handler if it has left now. */
+void peer_check_left(struct peer *peer);
+void peer_forget_expected(struct peer *peer);
+void peer_is_late(void *arg); /* the timer of that name */
+
+/* peer_past.c */
+/* Takes both, of which one may be NULL. What they still bring arrives as if
+ * they were the peer's. */
+void peer_past_add(struct peer *peer, struct link *link, struct pool *pool);
+void peer_past_free_all(struct peer *peer);
 
 #endif

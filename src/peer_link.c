@@ -246,20 +246,36 @@ peer_came_up(struct peer *peer)
 
 	addr_sock_format(&peer->address, address, sizeof address);
 	peer->ups++;
+	peer_forget_expected(peer);
 	peer_set_state(peer, PEER_UP);
 	log_notice("%s: link up, %s %s", peer->conf->name,
 	    peer->conf->dials ? "to" : "from", address);
 	pool_set_need(peer->pool, peer->entries, peer->n_waiting);
 	peer->context->handler->link_up(peer, address, peer->context->arg);
+	if (peer->leaving && peer->link != NULL)
+		peer_leave_link(peer);
 }
 
 void
-peer_drop_link(struct peer *peer, const char *why)
+peer_drop_link(struct peer *peer, const char *why, enum peer_end end)
 {
-	link_free(peer->link);
-	pool_free(peer->pool);
+	struct link *link = peer->link;
+	struct pool *pool = peer->pool;
+
 	peer->link = NULL;
 	peer->pool = NULL;
+	if (end == PEER_END_LOST) {
+		link_free(link);
+		link = NULL;
+	}
+	/* A link that we left may be closed there sooner than an OPEN that
+	 * was sent before arrives. */
+	if (end == PEER_END_SAID || (end == PEER_END_LOST && !peer->leaving)) {
+		pool_free(pool);
+		pool = NULL;
+	}
+	if (link != NULL || pool != NULL)
+		peer_past_add(peer, link, pool);
 	peer_set_error(peer, why);
 	peer_set_state(peer, PEER_DOWN);
 	log_notice("%s: link down: %s", peer->conf->name, why);
@@ -267,19 +283,31 @@ peer_drop_link(struct peer *peer, const char *why)
 	peer->context->handler->link_down(peer, why, peer->context->arg);
 }
 
-static void
-peer_end_link(struct peer *peer, const char *why, enum supervisor_event event)
+void
+peer_end_link(struct peer *peer, const char *why, enum peer_end end)
 {
-	peer_drop_link(peer, why);
-	peer_step(peer, event);
+	peer_drop_link(peer, why, end);
+	peer_step(peer,
+	    end == PEER_END_HEARD ? SUPERVISOR_GOAWAY : SUPERVISOR_LOST);
 	if (peer->newcomer.framing != NULL)
 		peer_welcome(peer);
+	peer_check_left(peer);
 }
 
-void
-peer_lose_link(struct peer *peer, const char *why)
+static void
+peer_on_goaway(struct peer *peer, uint8_t reason)
 {
-	peer_end_link(peer, why, SUPERVISOR_LOST);
+	static const char *const whys[] = {
+		[WIRE_GOAWAY_UNKNOWN] = "the peer is going away",
+		[WIRE_GOAWAY_STOPPING] = "the peer was stopped",
+		[WIRE_GOAWAY_UPGRADE] = "the peer is being upgraded",
+		[WIRE_GOAWAY_RELOAD] = "the peer's configuration changed",
+		[WIRE_GOAWAY_ADMIN] = "closed by an administrator of the peer",
+	};
+
+	if (reason == WIRE_GOAWAY_UPGRADE)
+		peer_expect(peer, PEER_EXPECT_SECONDS);
+	peer_end_link(peer, whys[reason], PEER_END_HEARD);
 }
 
 static void
@@ -300,8 +328,7 @@ peer_link_frame(const struct wire_message *msg, void *arg)
 		    peer->context->arg);
 		break;
 	case WIRE_GOAWAY:
-		peer_end_link(peer, "the peer is going away",
-		    SUPERVISOR_GOAWAY);
+		peer_on_goaway(peer, msg->goaway.reason);
 		return;
 	case WIRE_RETIRE:
 		break; /* never needed: only who opens a channel idles it */
@@ -320,8 +347,8 @@ peer_link_down(const char *why, void *arg)
 	struct peer *peer = arg;
 	char copy[sizeof peer->error];
 
-	snprintf(copy, sizeof copy, "%s", why);
-	peer_lose_link(peer, copy);
+	snprintf(copy, sizeof copy, "%s", peer->leaving ? PEER_LEFT : why);
+	peer_end_link(peer, copy, PEER_END_LOST);
 }
 
 /* An old link that shows life keeps its name. */

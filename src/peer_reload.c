@@ -16,19 +16,6 @@ peer_conf_relinks(const struct config_peer *before,
 	    !auth_equal(&before->secret, &after->secret, sizeof before->secret);
 }
 
-/* A wait that began under another bound is none for longer than this one. */
-static void
-peer_shorten_wait(struct peer *peer)
-{
-	int64_t latest = loop_wall_us() +
-	    (int64_t)(peer->conf->reconnect_max * 1e6);
-
-	if (peer->state != PEER_WAITING || peer->next_try_us <= latest)
-		return;
-	peer->next_try_us = latest;
-	loop_timer_set(peer->retry, peer->conf->reconnect_max);
-}
-
 static void
 peer_adopt(struct peer *peer)
 {
@@ -37,7 +24,8 @@ peer_adopt(struct peer *peer)
 
 	supervisor_set_bounds(&peer->supervisor, conf->reconnect_min,
 	    conf->reconnect_max);
-	peer_shorten_wait(peer);
+	/* A wait that began under another bound is none for longer. */
+	peer_wait_at_most(peer, conf->reconnect_max);
 	if (peer->link == NULL)
 		return;
 	fd = link_set_times(peer->link, conf->heartbeat_interval,
@@ -55,7 +43,7 @@ peer_set_conf(struct peer *peer, const struct config_peer *conf)
 	if (relinks) {
 		/* Still as what it was: only a dialled one has a dial. */
 		peer_cut(peer, "its configuration changed",
-		    "its configuration changed");
+		    "its configuration changed", WIRE_GOAWAY_RELOAD);
 		if (!peer->disabled)
 			peer_set_state(peer, PEER_DOWN);
 		/* What failed before may be another thing now. */
@@ -83,7 +71,7 @@ peer_retire(struct peer *peer)
 	peer->retired = true;
 	peer->started = false;
 	peer_cut(peer, "removed from the configuration",
-	    "removed from the configuration");
+	    "removed from the configuration", WIRE_GOAWAY_RELOAD);
 }
 
 bool

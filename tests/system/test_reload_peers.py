@@ -76,7 +76,7 @@ def test_new_address(busy):
     for d in busy.both():
         wait_until(lambda: ends_of(d), 5, "the end in the history")
     assert "configuration" in ends_of(home)[0]["reason"]
-    assert "going away" in ends_of(busy.edge)[0]["reason"]
+    assert "configuration changed" in ends_of(busy.edge)[0]["reason"]
 
 
 @pytest.mark.parametrize("first", ["edge", "home"])
@@ -334,7 +334,7 @@ def test_removed_and_there_again(busy):
     for d in busy.both():
         wait_until(lambda: ends_of(d), 5, "the end in the history")
     assert "removed" in ends_of(edge)[0]["reason"]
-    assert "going away" in ends_of(home)[0]["reason"]
+    assert "configuration changed" in ends_of(home)[0]["reason"]
     for name in ("web", "db"):
         current, (old,) = rows(edge, name)
         assert current is None and old["sessions"] == 1
