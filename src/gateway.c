@@ -40,7 +40,7 @@ struct gateway {
 };
 
 static void
-gateway_leave(struct gateway *gateway, struct gateway_place *place)
+gateway_vacate(struct gateway *gateway, struct gateway_place *place)
 {
 	struct gateway_source *source = place->source;
 
@@ -56,7 +56,7 @@ gateway_leave(struct gateway *gateway, struct gateway_place *place)
 static void
 gateway_gone(void *place, void *arg)
 {
-	gateway_leave(arg, place);
+	gateway_vacate(arg, place);
 }
 
 /* The oldest silent one; if all have begun to speak, the oldest. */
@@ -71,7 +71,7 @@ gateway_evict(struct gateway *gateway, struct gateway_source *source)
 	if (place == NULL)
 		place = TAILQ_FIRST(&source->places);
 	stranger_free(place->stranger);
-	gateway_leave(gateway, place);
+	gateway_vacate(gateway, place);
 }
 
 static struct gateway_source *
@@ -242,6 +242,18 @@ gateway_start(struct gateway *gateway)
 
 	for (i = 0; i < gateway->n_listeners; i++)
 		gateway_listen(gateway, gateway->listeners[i], false);
+}
+
+void
+gateway_leave(struct gateway *gateway)
+{
+	while (gateway->n_listeners > 0) {
+		struct net_listener *listener =
+		    gateway->listeners[--gateway->n_listeners];
+
+		net_listener_keep(listener);
+		net_listener_free(listener);
+	}
 }
 
 void

@@ -30,6 +30,12 @@ struct gateway *gateway_new(const struct gateway_params *params,
 /* Begins to accept. */
 void gateway_start(struct gateway *gateway);
 void gateway_free(struct gateway *gateway);
+/*
+ * Another process of this daemon listens now: accepts nobody any more, and
+ * closes its listeners; socket files stay. Strangers who are there finish
+ * (gateway_handshakes tells how many are left). No change may follow.
+ */
+void gateway_leave(struct gateway *gateway);
 
 /*
  * Another configuration: its listeners as in tunnels_prepare, its bounds at
