@@ -50,6 +50,7 @@ struct ledger_session {
 	enum reason reason;		 /* REASON_NONE while open */
 	char closed_by[HISTORY_BY_SIZE]; /* "user", "service", "peer",
 					    "daemon", "root (uid 0)"; "" */
+	bool taken; /* for the ledger: by this run, from another one */
 };
 
 /* One life of a link. */

@@ -137,6 +137,7 @@ ledger_new(struct loop *loop, const struct ledger_options *options)
 	ledger->done_fd = ledger->news_fd = -1;
 	ledger->file.lock_fd = -1;
 	ledger->ids = (struct ledger_ids){ .block = LEDGER_ID_BLOCK,
+		.lane = options->generation % LEDGER_ID_LANES,
 		.wanted = true };
 	TAILQ_INIT(&ledger->rows);
 	TAILQ_INIT(&ledger->dirty);
@@ -236,9 +237,10 @@ ledger_take_id(struct ledger *ledger)
 		id = ids->next++;
 	} else {
 		/* Microseconds: below 2^52 until the year 2112. */
-		id = loop_wall_us() & (LEDGER_ID_ODD - 1);
+		id = loop_wall_us() & (LEDGER_ID_ODD - LEDGER_ID_LANES);
+		id |= ids->lane;
 		if (id <= ids->odd)
-			id = ids->odd + 1;
+			id = ids->odd + LEDGER_ID_LANES;
 		ids->odd = id;
 		id += LEDGER_ID_ODD;
 	}

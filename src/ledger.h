@@ -29,6 +29,9 @@ struct ledger_options {
 	size_t max_queued;  /* rows in memory; 0 means 65,536 */
 	const char *daemon; /* our name, for the row of this run; copied */
 	const char *version;
+	/* Of all the processes of this daemon that may live at a time, no two
+	 * have the same one modulo 64. */
+	unsigned generation;
 	/*
 	 * Called on the loop's thread when the table of what is switched off
 	 * was read only after ledger_new had returned (a slow or locked disk).
@@ -69,7 +72,8 @@ void ledger_free(struct ledger *ledger);
 /*
  * A new session id: small, for people to type; below 2^53; unique in the
  * database. From blocks reserved ahead by the writer; while the disk gives
- * none, ids continue at 2^52 + a time-based number.
+ * none, ids continue at 2^52 + a time-based number, which no other generation
+ * has.
  */
 int64_t ledger_take_id(struct ledger *ledger);
 
@@ -78,6 +82,9 @@ int64_t ledger_take_id(struct ledger *ledger);
  * queued is replaced in place. With the queue full a row with closed_us set
  * is counted as lost; an open one is dropped silently, since its close brings
  * everything again.
+ *
+ * A session may move to a later run of this daemon (session->taken there): rows
+ * of both may be written in either order.
  */
 void ledger_put_session(struct ledger *ledger,
     const struct ledger_session *session);

@@ -311,11 +311,12 @@ ledger_file_close(struct ledger *ledger)
 	file_publish(ledger, NULL);
 	sqlite3_finalize(file->put_session);
 	sqlite3_finalize(file->put_open);
+	sqlite3_finalize(file->put_taken);
 	sqlite3_finalize(file->put_link);
 	sqlite3_finalize(file->put_change);
 	sqlite3_finalize(file->seen);
-	file->put_session = file->put_open = file->put_link = NULL;
-	file->put_change = file->seen = NULL;
+	file->put_session = file->put_open = file->put_taken = NULL;
+	file->put_link = file->put_change = file->seen = NULL;
 	/* SQLite leaves a -wal alone that may not be ours any more: it looks
 	 * whether the database was moved. A damaged one must not be written
 	 * to at all. */

@@ -46,6 +46,7 @@
 #define LEDGER_ID_BLOCK 1000 /* ids reserved at a time, to begin with */
 #define LEDGER_ID_BLOCK_MAX 65536
 #define LEDGER_ID_ODD (INT64_C(1) << 52) /* ids without a block start here */
+#define LEDGER_ID_LANES 64 /* they are equal to `generation` modulo this */
 #define LEDGER_QUERIES 64
 #define LEDGER_SYNCS 256
 #define LEDGER_SPARE 1024 /* rows of changes for which there is always room */
@@ -109,6 +110,7 @@ struct ledger_ids {
 	int64_t block;	    /* how many to reserve next */
 	double reserved_at; /* when the last block came */
 	int64_t odd;	    /* the last one given without a block */
+	int64_t lane;	    /* of those: no other process uses it */
 	bool wanted;	    /* the writer is to reserve a block */
 };
 
@@ -122,7 +124,7 @@ struct ledger_trim {
 /* The writer's own: the database as it is open just now. */
 struct ledger_file {
 	sqlite3 *db; /* NULL: not open */
-	sqlite3_stmt *put_session, *put_open, *put_link, *put_change, *seen;
+	sqlite3_stmt *put_session, *put_open, *put_taken, *put_link, *put_change, *seen;
 	int lock_fd;	    /* of PATH-runs, or -1 */
 	int64_t run;	    /* whose byte we hold locked; 0: none */
 	int64_t started_us; /* tells our run from another of that number */

@@ -22,14 +22,25 @@ row_source_host(const char *source, char *out)
 	out[len] = '\0';
 }
 
-/* Another session of the same id (from a database that was set aside) is left
- * alone. While a session is open only its counters change: no index does. */
+/*
+ * Another session of the same id (from a database that was set aside) is left
+ * alone. While a session is open only its counters change: no index does.
+ *
+ * One that moved to a later run of ours (taken) is written by both, in either
+ * order: what the earlier one still had to say takes neither the run nor the
+ * counters back, and does not open again what is closed. If the earlier one
+ * has ended meanwhile, and closed what it thought its own, the later one opens
+ * it again.
+ */
 #define INSERT_SESSION                                                         \
 	"INSERT INTO sessions (id, uid, run, tunnel, peer, type, end, source," \
 	" source_host, target, opened_at, closed_at, up_bytes, down_bytes,"    \
 	" close_reason, closed_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"    \
 	" ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) ON CONFLICT (id) DO UPDATE"   \
-	" SET run = ?3, target = ?10, up_bytes = ?13, down_bytes = ?14"
+	" SET run = max(run, ?3), target = ?10,"                               \
+	" up_bytes = max(up_bytes, ?13), down_bytes = max(down_bytes, ?14)"
+#define REOPEN(column) \
+	column " = CASE WHEN run < ?3 THEN NULL ELSE " column " END"
 
 int
 ledger_rows_prepare(struct ledger_file *file)
@@ -39,6 +50,10 @@ ledger_rows_prepare(struct ledger_file *file)
 		const char *sql;
 	} all[] = {
 		{ &file->put_open, INSERT_SESSION " WHERE uid = ?2" },
+		{ &file->put_taken,
+		    INSERT_SESSION ", " REOPEN("closed_at") ", " REOPEN(
+			"close_reason") ", " REOPEN("closed_by")
+				   " WHERE uid = ?2" },
 		{ &file->put_session,
 		    INSERT_SESSION ", closed_at = ?12, close_reason = ?15,"
 				   " closed_by = ?16 WHERE uid = ?2" },
@@ -93,6 +108,7 @@ ledger_put_session_row(struct ledger_file *file,
     const struct ledger_session *session)
 {
 	sqlite3_stmt *stmt = session->closed_us != 0 ? file->put_session :
+	    session->taken			     ? file->put_taken :
 						       file->put_open;
 	char host[ADDR_TEXT_SIZE];
 
