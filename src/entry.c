@@ -7,11 +7,21 @@
 
 #include "exit.h"
 #include "session.h"
+#include "tunnel_drain.h"
 
 /* The exit's own connect_timeout should speak first. */
 #define ENTRY_ANSWER_SLACK 2.0
 
 static void entry_got_channel(struct channel *channel, void *arg);
+
+void
+entry_reset(int fd)
+{
+	struct linger now = { .l_onoff = 1, .l_linger = 0 };
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	close(fd);
+}
 
 /* Turned away without a session, as a refused service is: by a reset, not by
  * an empty success. */
@@ -19,18 +29,17 @@ static void
 entry_refuse(struct tunnel *tunnel, int fd, const struct addr_sock *from,
     enum reason reason)
 {
-	struct linger now = { .l_onoff = 1, .l_linger = 0 };
 	char text[ADDR_TEXT_SIZE];
 
 	tunnel->own.refused[reason]++;
 	tunnel_set_error(tunnel, "%s", reason_name(reason));
 	log_info("%s: refused %s: %s", tunnel->label,
 	    addr_sock_format(from, text, sizeof text), reason_name(reason));
-	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-	close(fd);
+	entry_reset(fd);
 }
 
-/* max_sessions and max_held. */
+/* max_sessions and max_held; the latter is about outages, and does not count
+ * while the link is about to come back. */
 static bool
 entry_has_room(const struct tunnel *tunnel)
 {
@@ -40,6 +49,7 @@ entry_has_room(const struct tunnel *tunnel)
 	    tunnel_count_sessions(tunnel) >= (unsigned)conf->max_sessions)
 		return false;
 	return tunnel->peer == NULL || peer_is_up(tunnel->peer) ||
+	    peer_is_expected(tunnel->peer) ||
 	    conf->hold <= 0 || tunnel->n_waiting < (unsigned)conf->max_held;
 }
 
@@ -102,6 +112,7 @@ entry_timed_out(void *arg)
 	struct session *session = arg;
 	const struct config_tunnel *conf = session->tunnel->conf;
 	bool up = peer_is_up(session->tunnel->peer);
+	double left = peer_expected_for(session->tunnel->peer);
 
 	if (session->state == SESSION_OPENING) {
 		session_close(session, REASON_CONNECT_TIMEOUT, "daemon");
@@ -110,7 +121,8 @@ entry_timed_out(void *arg)
 		loop_timer_set(session->timer, conf->connect_timeout);
 	} else if (!up && !session->waited_down) {
 		session->waited_down = true;
-		loop_timer_set(session->timer, conf->hold);
+		loop_timer_set(session->timer,
+		    conf->hold > left ? conf->hold : left);
 	} else {
 		session_close(session,
 		    up ? REASON_NO_CHANNEL : REASON_LINK_DOWN, "daemon");
@@ -171,6 +183,8 @@ entry_channel_lost(struct channel *channel, void *arg)
 	session->early.sent = false;
 	session->waited_up = session->waited_down = false;
 	session_set_state(session, SESSION_WAITING);
+	if (tunnels_give(session))
+		return;
 	entry_timed_out(session);
 	peer_wait(peer, &session->waiter);
 }
@@ -319,11 +333,50 @@ entry_user_ready(bool readable, bool writable, void *arg)
 		entry_channel_lost(session->channel, session);
 }
 
+/* Watches the user, who is the session's from now on. 0, or -1: it is closed. */
+static int
+entry_begin(struct session *session, int fd)
+{
+	struct loop *loop = session->tunnel->tunnels->params.loop;
+
+	net_set_keepalive(fd);
+	session->waiter.got = entry_got_channel;
+	session->waiter.arg = session;
+	session->outside = stream_new(fd);
+	session->timer = loop_timer_new(loop, entry_timed_out, session);
+	if (session->outside != NULL && session->timer != NULL &&
+	    stream_watch(session->outside, loop, entry_user_ready, session) ==
+		0)
+		return 0;
+	session_close(session, REASON_INTERNAL, "daemon");
+	return -1;
+}
+
+/* Waits for a channel, if he may; room: there was for one more. */
+static void
+entry_admit(struct session *session, bool room)
+{
+	struct tunnel *tunnel = session->tunnel;
+
+	if (tunnel_is_disabled(tunnel)) {
+		session_close(session, REASON_DISABLED, "daemon");
+	} else if (!room) {
+		session_close(session, REASON_LIMIT, "daemon");
+	} else if (tunnel->peer == NULL) {
+		entry_dial(session);
+	} else if (!peer_is_up(tunnel->peer) && tunnel->conf->hold <= 0 &&
+	    !peer_is_expected(tunnel->peer)) {
+		session_close(session, REASON_LINK_DOWN, "daemon");
+	} else if (!tunnels_give(session)) {
+		entry_wait(session);
+		peer_wait(tunnel->peer, &session->waiter);
+	}
+}
+
 void
 entry_accept(int fd, const struct addr_sock *from, void *arg)
 {
 	struct tunnel *tunnel = arg;
-	struct loop *loop = tunnel->tunnels->params.loop;
 	struct session *session;
 	bool room = entry_has_room(tunnel);
 
@@ -332,37 +385,26 @@ entry_accept(int fd, const struct addr_sock *from, void *arg)
 		return;
 	}
 	session = session_new(tunnel, from, NULL);
-	if (session == NULL) {
+	if (session == NULL)
 		entry_refuse(tunnel, fd, from, REASON_INTERNAL);
+	else if (entry_begin(session, fd) == 0)
+		entry_admit(session, room);
+}
+
+void
+entry_take(struct tunnel *tunnel, struct tunnel_user *user)
+{
+	bool room = entry_has_room(tunnel);
+	struct session *session = session_take(tunnel, user);
+
+	if (session == NULL) {
+		entry_refuse(tunnel, user->fd, &user->source, REASON_INTERNAL);
+		free(user->early.data);
+	} else if (entry_begin(session, user->fd) != 0) {
 		return;
+	} else if (!tunnel_allows(tunnel, &session->source)) {
+		session_close(session, REASON_DENIED, "daemon");
+	} else {
+		entry_admit(session, room);
 	}
-	net_set_keepalive(fd);
-	session->waiter.got = entry_got_channel;
-	session->waiter.arg = session;
-	session->outside = stream_new(fd);
-	session->timer = loop_timer_new(loop, entry_timed_out, session);
-	if (session->outside == NULL || session->timer == NULL ||
-	    stream_watch(session->outside, loop, entry_user_ready, session) !=
-		0) {
-		session_close(session, REASON_INTERNAL, "daemon");
-		return;
-	}
-	if (tunnel_is_disabled(tunnel)) {
-		session_close(session, REASON_DISABLED, "daemon");
-		return;
-	}
-	if (!room) {
-		session_close(session, REASON_LIMIT, "daemon");
-		return;
-	}
-	if (tunnel->peer == NULL) {
-		entry_dial(session);
-		return;
-	}
-	if (!peer_is_up(tunnel->peer) && tunnel->conf->hold <= 0) {
-		session_close(session, REASON_LINK_DOWN, "daemon");
-		return;
-	}
-	entry_wait(session);
-	peer_wait(tunnel->peer, &session->waiter);
 }

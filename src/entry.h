@@ -14,5 +14,8 @@
 
 /* A user: as net_accept_fn, with the tunnel as arg. Takes fd. */
 void entry_accept(int fd, const struct addr_sock *from, void *arg);
+/* The same for one who was accepted by another process: tunnels_take. */
+void entry_take(struct tunnel *tunnel, struct tunnel_user *user);
+void entry_reset(int fd); /* closes it so */
 
 #endif

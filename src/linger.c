@@ -21,6 +21,7 @@ struct linger {
 	struct loop *loop;
 	struct loop_timer *timer; /* for the oldest, which is the first */
 	struct linger_list list;
+	struct loop_task *on_empty; /* NULL: nobody asks */
 	unsigned n;
 };
 
@@ -30,6 +31,8 @@ linger_drop(struct linger_stream *old)
 	TAILQ_REMOVE(&old->linger->list, old, entry);
 	old->linger->n--;
 	stream_free(old->stream);
+	if (old->linger->n == 0 && old->linger->on_empty != NULL)
+		loop_task_queue(old->linger->loop, old->linger->on_empty);
 	free(old);
 }
 
@@ -64,6 +67,18 @@ linger_new(struct loop *loop)
 		return NULL;
 	}
 	return linger;
+}
+
+void
+linger_on_empty(struct linger *linger, struct loop_task *task)
+{
+	linger->on_empty = task;
+}
+
+bool
+linger_is_empty(const struct linger *linger)
+{
+	return linger->n == 0;
 }
 
 void

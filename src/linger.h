@@ -19,6 +19,9 @@
 struct linger;
 
 struct linger *linger_new(struct loop *loop);
+/* The task is queued whenever the last one is gone. */
+void linger_on_empty(struct linger *linger, struct loop_task *task);
+bool linger_is_empty(const struct linger *linger);
 void linger_free(struct linger *linger); /* cuts all of them off */
 
 /*

@@ -71,6 +71,7 @@ session_describe(const struct session *session, struct ledger_session *out)
 		addr_format(&tunnel->conf->connect, out->target,
 		    sizeof out->target);
 	out->opened_us = session->opened_us;
+	out->taken = session->taken;
 	session_get_bytes(session, &out->up_bytes, &out->down_bytes);
 }
 
@@ -111,25 +112,15 @@ session_refresh(struct session *session)
 	ledger_put_session(session->tunnel->tunnels->params.ledger, &row);
 }
 
-struct session *
-session_new(struct tunnel *tunnel, const struct addr_sock *source,
-    const uint8_t *uid)
+/* Its id, uid and time are set. */
+static void
+session_register(struct session *session)
 {
+	struct tunnel *tunnel = session->tunnel;
 	struct tunnels *tunnels = tunnel->tunnels;
-	struct session *session = calloc(1, sizeof *session);
 	struct ledger_session row;
 
-	if (session == NULL)
-		return NULL;
-	session->tunnel = tunnel;
-	session->source = *source;
-	session->id = ledger_take_id(tunnels->params.ledger);
-	session->opened_us = loop_wall_us();
 	rate_init(&session->rate, session_now(session));
-	if (uid != NULL)
-		memcpy(session->uid, uid, sizeof session->uid);
-	else
-		auth_random(session->uid, sizeof session->uid);
 	HASH_ADD(hh_id, tunnels->by_id, id, sizeof session->id, session);
 	HASH_ADD(hh_uid, tunnels->by_uid, uid, sizeof session->uid, session);
 	TAILQ_INSERT_TAIL(&tunnel->sessions, session, in_tunnel);
@@ -141,8 +132,49 @@ session_new(struct tunnel *tunnel, const struct addr_sock *source,
 	tunnels->total++;
 	session_describe(session, &row);
 	ledger_put_session(tunnels->params.ledger, &row);
+	tunnels_check_end(tunnels);
 	log_debug("%s: session %lld: from %s", tunnel->label,
 	    (long long)session->id, row.source);
+}
+
+struct session *
+session_new(struct tunnel *tunnel, const struct addr_sock *source,
+    const uint8_t *uid)
+{
+	struct session *session = calloc(1, sizeof *session);
+
+	if (session == NULL)
+		return NULL;
+	session->tunnel = tunnel;
+	session->source = *source;
+	session->id = ledger_take_id(tunnel->tunnels->params.ledger);
+	session->opened_us = loop_wall_us();
+	if (uid != NULL)
+		memcpy(session->uid, uid, sizeof session->uid);
+	else
+		auth_random(session->uid, sizeof session->uid);
+	session_register(session);
+	return session;
+}
+
+struct session *
+session_take(struct tunnel *tunnel, struct tunnel_user *user)
+{
+	struct session *session = calloc(1, sizeof *session);
+
+	if (session == NULL)
+		return NULL;
+	session->tunnel = tunnel;
+	session->source = user->source;
+	session->id = user->id;
+	session->opened_us = user->opened_us;
+	memcpy(session->uid, user->uid, sizeof session->uid);
+	session->early = user->early;
+	session->early.sent = false;
+	session->early_bytes = user->early.len;
+	memset(&user->early, 0, sizeof user->early);
+	session->taken = true;
+	session_register(session);
 	return session;
 }
 
@@ -234,6 +266,7 @@ session_unregister(struct session *session)
 		tunnel->n_waiting--;
 	if (tunnel->drain.on)
 		tunnel_session_gone(tunnel);
+	tunnels_check_idle(tunnels);
 }
 
 static void
@@ -309,6 +342,30 @@ session_close(struct session *session, enum reason reason, const char *by)
 		tunnels_remember_uid(tunnel->tunnels, session->uid);
 	session_unregister(session);
 	session_release(session, reason, told);
+	free(session);
+}
+
+void
+session_give(struct session *session, struct tunnel_user *user)
+{
+	struct tunnel *tunnel = session->tunnel;
+
+	strcpy(user->label, tunnel->label);
+	user->id = session->id;
+	memcpy(user->uid, session->uid, sizeof user->uid);
+	user->source = session->source;
+	user->opened_us = session->opened_us;
+	user->fd = stream_release(session->outside);
+	session->outside = NULL;
+	user->early = session->early;
+	memset(&session->early, 0, sizeof session->early);
+	log_debug("%s: session %lld: given to another process", tunnel->label,
+	    (long long)session->id);
+	/* It is counted there. */
+	tunnel->own.total--;
+	tunnel->tunnels->total--;
+	session_unregister(session);
+	session_release(session, REASON_NONE, false);
 	free(session);
 }
 

@@ -49,11 +49,18 @@ struct session {
 	struct relay *relay;
 	uint64_t up_written, down_written; /* what the ledger was last told */
 	struct rate rate;
+	bool taken; /* from another process: tunnels_take */
 };
 
 /* Registered with its tunnel; uid NULL makes one. NULL: memory. */
 struct session *session_new(struct tunnel *tunnel,
     const struct addr_sock *source, const uint8_t *uid);
+
+/* The same for one that began in another process: with his id, uid and time.
+ * What he said is the session's own. */
+struct session *session_take(struct tunnel *tunnel, struct tunnel_user *user);
+/* The way there: fills in *user, and the session is gone. It waits. */
+void session_give(struct session *session, struct tunnel_user *user);
 
 /* Waiting, opening, open: the one setter. */
 void session_set_state(struct session *session, enum session_state state);

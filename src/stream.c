@@ -66,6 +66,20 @@ stream_free(struct stream *stream)
 	free(stream);
 }
 
+int
+stream_release(struct stream *stream)
+{
+	int fd = stream->fd;
+
+	if (stream->ssl != NULL) {
+		stream_free(stream);
+		return -1;
+	}
+	stream_unwatch(stream);
+	free(stream);
+	return fd;
+}
+
 static enum stream_status
 stream_tls_status(struct stream *stream, int code)
 {

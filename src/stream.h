@@ -38,6 +38,10 @@ struct stream *stream_new_tls(int fd, SSL *ssl);
  * too if unread bytes wait). Unwatches. NULL is ignored. */
 void stream_free(struct stream *stream);
 
+/* Gives the descriptor up, unwatched and as it is; the stream is gone. Not with
+ * TLS, whose state is more than a descriptor: -1. */
+int stream_release(struct stream *stream);
+
 /* OK sets *got or *put to a number above 0 and at most len. */
 enum stream_status stream_read(struct stream *stream, void *data, size_t len,
     size_t *got);

@@ -83,6 +83,7 @@ tunnels_new(const struct tunnels_params *params)
 		tunnels_free(tunnels);
 		return NULL;
 	}
+	tunnels_leave_init(tunnels);
 	loop_timer_set(tunnels->timer, TUNNELS_REFRESH);
 	return tunnels;
 }
@@ -140,12 +141,21 @@ tunnels_link_down(struct tunnels *tunnels, const struct peer *peer)
 {
 	struct tunnel *tunnel;
 
+	/* It is there again in a moment. */
+	if (peer_is_expected(peer))
+		return;
 	TAILQ_FOREACH(tunnel, &tunnels->all, entry)
 		if (tunnel->peer == peer)
 			tunnel_bound_held(tunnel);
 	TAILQ_FOREACH(tunnel, &tunnels->draining, entry)
 		if (tunnel->peer == peer)
 			tunnel_bound_held(tunnel);
+}
+
+void
+tunnels_peer_late(struct tunnels *tunnels, const struct peer *peer)
+{
+	tunnels_link_down(tunnels, peer);
 }
 
 /* --- switched off ------------------------------------------------------- */
@@ -243,6 +253,7 @@ tunnels_free(struct tunnels *tunnels)
 	if (tunnels->linger != NULL && tunnels->pipes != NULL)
 		tunnels_stop(tunnels, REASON_SHUTDOWN, "daemon");
 	loop_task_cancel(tunnels->params.loop, &tunnels->reap);
+	tunnels_leave_cancel(tunnels);
 	HASH_CLEAR(hh, tunnels->by_label);
 	tunnels_free_list(&tunnels->all);
 	tunnels_free_list(&tunnels->draining);

@@ -21,6 +21,7 @@
 #include "net.h"
 #include "peers.h"
 #include "pipe.h"
+#include "relay.h"
 #include "rate.h"
 
 struct session;
@@ -78,6 +79,32 @@ struct tunnel {
 
 TAILQ_HEAD(tunnel_list, tunnel);
 
+/* A user who waits for a channel, on the way to the other process. */
+struct tunnel_user {
+	char label[NAME_SIZE * 2]; /* of his tunnel */
+	int64_t id;		   /* of his session, and its uid */
+	uint8_t uid[WIRE_UID_SIZE];
+	struct addr_sock source;
+	int64_t opened_us;
+	int fd;			  /* his connection */
+	struct relay_early early; /* what he said so far */
+};
+
+/* Takes fd and early.data; calls nothing of tunnels. */
+typedef void tunnels_give_fn(struct tunnel_user *user, void *arg);
+
+/* Of use only once this process makes way for another. */
+struct tunnel_leave {
+	tunnels_give_fn *give; /* NULL: tunnels_leave was not called */
+	void *give_arg;
+	loop_fn *idle; /* NULL: nobody asks */
+	void *idle_arg;
+	struct loop_task idle_task;
+	struct loop_task end_task;
+	enum reason reason; /* of the end */
+	const char *by;	    /* NULL: sessions run on */
+};
+
 struct tunnels_params {
 	struct loop *loop;
 	struct resolve_pool *resolver;
@@ -106,6 +133,7 @@ struct tunnels {
 	unsigned n_sessions;
 	uint64_t total;
 	struct tunnel_uids *uids; /* those answered lately */
+	struct tunnel_leave leave;
 };
 
 struct tunnels *tunnels_new(const struct tunnels_params *params);
@@ -119,6 +147,41 @@ void tunnels_link_down(struct tunnels *tunnels, const struct peer *peer);
 /* Closes every session; none is accepted any more. */
 void tunnels_stop(struct tunnels *tunnels, enum reason reason, const char *by);
 void tunnels_free(struct tunnels *tunnels);
+
+/* The peer was expected back, and is late: who waits is held from now on as
+ * by any outage. */
+void tunnels_peer_late(struct tunnels *tunnels, const struct peer *peer);
+
+/* --- upgrade: another process takes the place of this one ------------------ */
+
+/*
+ * Stops listening; socket files stay. Users who wait for a channel are given
+ * away: those there are, before this returns, and later each who comes to wait
+ * since his channel died before it was answered. Nothing is recorded of that,
+ * his session goes on elsewhere. All other sessions run on. For good: no change
+ * of the configuration may follow.
+ */
+void tunnels_leave(struct tunnels *tunnels, tunnels_give_fn *give, void *arg);
+
+/*
+ * The other side of it: as if he were accepted just now, but that it is the
+ * session that it was, from its first moment. Takes fd and early.data. Where
+ * there is no entry of that label any more, or it is disabled or full, he is
+ * reset, and that is recorded.
+ */
+void tunnels_take(struct tunnels *tunnels, struct tunnel_user *user);
+
+/* Ends all sessions as tunnels_stop does, those to come too, but a bounded
+ * number in each turn of the loop. `by` must live on. */
+void tunnels_end_sessions(struct tunnels *tunnels, enum reason reason,
+    const char *by);
+
+/*
+ * fn is called, by a task, each time that the last session has gone and
+ * nothing lingers; soon, if it is so already.
+ */
+void tunnels_on_idle(struct tunnels *tunnels, loop_fn *fn, void *arg);
+bool tunnels_is_idle(const struct tunnels *tunnels);
 
 /* By "PEER/NAME", or "NAME" of a local one; NULL. */
 struct tunnel *tunnels_find(const struct tunnels *tunnels, const char *label);

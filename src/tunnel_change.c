@@ -62,7 +62,7 @@ tunnels_item_prepare(struct tunnels_change *change, struct tunnels_item *item,
 
 /* After all that stay were marked. */
 static int
-tunnels_leave(struct tunnels_change *change)
+tunnels_plan_leave(struct tunnels_change *change)
 {
 	struct tunnel *tunnel;
 
@@ -96,7 +96,7 @@ tunnels_prepare(struct tunnels *tunnels, const struct config *config,
 			config->tunnels[i]) != 0)
 			goto fail;
 	}
-	if (tunnels_leave(change) == 0)
+	if (tunnels_plan_leave(change) == 0)
 		return change;
 fail:
 	tunnels_abandon(change);

@@ -33,6 +33,16 @@ void tunnel_session_gone(struct tunnel *tunnel);
 /* The task: frees those that are done. */
 void tunnels_reap(void *arg);
 
+/* tunnel_leave.c */
+/* Gives the session of an entry away, if the tunnels were left: it is gone, and
+ * true. */
+bool tunnels_give(struct session *session);
+/* There is a new session; and one is gone. */
+void tunnels_check_end(struct tunnels *tunnels);
+void tunnels_check_idle(struct tunnels *tunnels);
+void tunnels_leave_init(struct tunnels *tunnels);
+void tunnels_leave_cancel(struct tunnels *tunnels); /* its tasks */
+
 /* tunnel_counts.c */
 void tunnel_sample(struct tunnel *tunnel); /* its rate */
 void tunnel_add_counts(struct tunnel_counts *to,
