@@ -53,6 +53,12 @@ struct admin_command {
 	admin_run_fn *run;
 };
 
+/* What another process of this daemon listens on already, and holds. */
+struct admin_inherited {
+	int fd;	     /* the listening socket */
+	int lock_fd; /* with the lock held; -1: none */
+};
+
 struct admin_options {
 	const char *path;	/* of the socket; copied */
 	const char *group;	/* may do everything, too; NULL: none */
@@ -61,16 +67,18 @@ struct admin_options {
 	const struct admin_command *commands; /* borrowed; ends at name NULL */
 	void *arg;			      /* for the commands */
 	double stall;			      /* seconds; 0: 30 */
+	/* Taken over on success; NULL: none. Each of the two is used if it is
+	 * that of `path`, and closed otherwise. */
+	const struct admin_inherited *inherited;
 };
 
 /*
  * Takes the lock PATH.lock, makes the socket (0660, the owner's and the
  * group's; 0666 with a read group, since a file has one group only) and begins
- * to listen; clients are served from the next turn of the loop on. Who may
- * nothing is told so and closed at once, and takes no place. A directory
- * missing at the end of the path is made (0755, the owner's). A socket that a
- * dead daemon left behind is replaced. NULL with the reason in error:
- * "already running", ...
+ * to listen; nobody is accepted before admin_start. Who may nothing is told so
+ * and closed at once, and takes no place. A directory missing at the end of
+ * the path is made (0755, the owner's). A socket that a dead daemon left
+ * behind is replaced. NULL with the reason in error: "already running", ...
  *
  * Sets the umask for a moment. SIGPIPE must be ignored.
  */
@@ -83,6 +91,35 @@ struct admin *admin_new(struct loop *loop, const struct admin_options *options,
  * file stays. Not from within a command. NULL is ignored.
  */
 void admin_free(struct admin *admin);
+
+/* Clients are accepted from the next turn of the loop on. */
+void admin_start(struct admin *admin);
+
+/* The two that another process may inherit; borrowed. -1: it has left. */
+void admin_descriptors(const struct admin *admin, int *fd, int *lock_fd);
+
+/* The socket's file stays at admin_free: another process listens there. */
+void admin_keep(struct admin *admin);
+
+/*
+ * Gives the socket up to another process, which holds it and the lock, too.
+ * Accepts nobody any more; what is being answered is answered, but lists that
+ * have no end end with the error "upgraded", which is also the answer to
+ * whatever is asked from now on: nothing of it was done, and whoever asks
+ * again asks the other process. Clients are closed once they have read their
+ * answers, those that ask nothing after ADMIN_LEAVE_SECONDS. Twice is once.
+ */
+#define ADMIN_LEAVE_SECONDS 1.0
+void admin_leave(struct admin *admin);
+
+/*
+ * One more client, a connected stream socket to another process of this
+ * daemon: it may do everything, takes no place of the ADMIN_CLIENTS_MAX, is
+ * not affected by admin_leave, and may say in a request for whom it asks:
+ * "by", as admin_request_who has it, and "uid". Takes fd, also on failure: 0,
+ * or -1 out of memory.
+ */
+int admin_adopt(struct admin *admin, int fd);
 
 /*
  * Other groups, for every request from now on. To be asked first: 0, or -1
@@ -119,6 +156,11 @@ typedef json_t *admin_next_fn(void *state, bool *more);
 void admin_answer_list(struct admin_request *request, admin_next_fn *next,
     void *state, void (*release)(void *state));
 
+/* After admin_answer_list: behind its rows the list will end with this error,
+ * since some are missing. code is not copied. */
+void admin_list_end(struct admin_request *request, const char *code,
+    const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
 /*
  * fn(arg) is called if the client goes away before the request is answered;
  * the request must not be answered then, and is gone afterwards. NULL takes it
@@ -152,6 +194,9 @@ void admin_stream_fail(struct admin_request *request, const char *code,
     const char *why);
 
 uid_t admin_request_uid(const struct admin_request *request);
+
+/* Another process of this daemon asks, for somebody: it does the rest. */
+bool admin_request_is_relayed(const struct admin_request *request);
 
 /* Who asks, as "NAME (uid N)". Returns buf; size is at least
  * ADMIN_WHO_SIZE. Looks into the user database. */

@@ -18,6 +18,13 @@
 /* Refusals that the log tells of, in a minute. */
 #define ADMIN_REFUSALS 10
 
+/* Another process sends on what a client said, and for whom it asks. */
+static size_t
+client_line_max(const struct admin_client *client)
+{
+	return client->peer.adopted ? 4 * ADMIN_LINE_MAX : ADMIN_LINE_MAX;
+}
+
 void
 admin_client_wake(struct admin_client *client)
 {
@@ -69,7 +76,7 @@ client_free(struct admin_client *client)
 		evbuffer_free(client->out);
 	close(client->fd);
 	TAILQ_REMOVE(&clients->list, client, entry);
-	clients->n--;
+	clients->n -= !client->peer.adopted;
 	clients->n_lookers -= !client->peer.may_change;
 	free(client);
 }
@@ -141,7 +148,7 @@ client_next_line(struct admin_client *client)
 	char *line, text[80];
 
 	if (!client_find_line(client, &len, &skip)) {
-		if (evbuffer_get_length(client->in) <= ADMIN_LINE_MAX)
+		if (evbuffer_get_length(client->in) <= client_line_max(client))
 			return;
 		snprintf(text, sizeof text, "a line holds at most %d bytes",
 		    ADMIN_LINE_MAX);
@@ -170,12 +177,14 @@ client_update(struct admin_client *client)
 	size_t len, skip;
 
 	loop_watch_set(client->watch,
-	    !client->eof && !client->last && in <= ADMIN_LINE_MAX, out > 0);
+	    !client->eof && !client->last && in <= client_line_max(client),
+	    out > 0);
 	if (client->last || out > ADMIN_OUTPUT_MARK)
 		return;
 	if (client->request != NULL ?
 		client->request->next != NULL :
-		client_find_line(client, &len, &skip) || in > ADMIN_LINE_MAX)
+		client_find_line(client, &len, &skip) ||
+		in > client_line_max(client))
 		admin_client_wake(client);
 }
 
@@ -183,10 +192,14 @@ client_update(struct admin_client *client)
 static bool
 client_is_done(const struct admin_client *client)
 {
+	const struct admin_clients *clients = client->clients;
+	bool no_more = client->eof ||
+	    (clients->dismissed && !client->peer.adopted);
+
 	if (evbuffer_get_length(client->out) > 0)
 		return false;
 	return client->last ||
-	    (client->eof && client->request == NULL &&
+	    (no_more && client->request == NULL &&
 		evbuffer_get_length(client->in) == 0);
 }
 
@@ -242,12 +255,12 @@ static void
 client_read(struct admin_client *client)
 {
 	size_t have = evbuffer_get_length(client->in);
+	size_t max = client_line_max(client);
 	int n;
 
-	if (have > ADMIN_LINE_MAX)
+	if (have > max)
 		return;
-	n = evbuffer_read(client->in, client->fd,
-	    (int)(ADMIN_LINE_MAX + 1 - have));
+	n = evbuffer_read(client->in, client->fd, (int)(max + 1 - have));
 	if (n == 0)
 		client_read_end(client);
 	else if (n < 0 && errno != EAGAIN && errno != EINTR)
@@ -308,7 +321,7 @@ admin_client_new(struct admin_clients *clients, int fd,
 	client->fd = fd;
 	loop_task_init(&client->task, client_turn, client);
 	TAILQ_INSERT_TAIL(&clients->list, client, entry);
-	clients->n++;
+	clients->n += !peer->adopted;
 	clients->n_lookers += !peer->may_change;
 	client->in = evbuffer_new();
 	client->out = evbuffer_new();
@@ -379,6 +392,32 @@ admin_client_log_refusal(struct admin_clients *clients)
 		clients->refused = 0;
 	}
 	return ++clients->refused <= ADMIN_REFUSALS;
+}
+
+/* --- leaving ----------------------------------------------------------------- */
+
+void
+admin_client_leave_all(struct admin_clients *clients)
+{
+	struct admin_client *client;
+
+	clients->leaving = true;
+	/* Clients are freed by their tasks: the list stays as it is. */
+	TAILQ_FOREACH(client, &clients->list, entry)
+		if (!client->peer.adopted && !client->dead &&
+		    client->request != NULL && client->request->ready != NULL)
+			admin_request_leave(client->request);
+}
+
+/* What has come by now is still answered. */
+void
+admin_client_dismiss_all(struct admin_clients *clients)
+{
+	struct admin_client *client;
+
+	clients->dismissed = true;
+	TAILQ_FOREACH(client, &clients->list, entry)
+		admin_client_wake(client);
 }
 
 void

@@ -25,6 +25,7 @@ struct admin_peer {
 	uid_t uid;
 	bool may_look;
 	bool may_change;
+	bool adopted; /* another process of this daemon */
 };
 
 TAILQ_HEAD(admin_client_list, admin_client);
@@ -37,8 +38,10 @@ struct admin_clients {
 	double stall;
 	char may_change[80]; /* who may, in words */
 	struct admin_client_list list;
-	size_t n;
+	size_t n; /* but for those that are adopted */
 	size_t n_lookers; /* of them, those that may only look */
+	/* Whoever is not adopted is to ask elsewhere; and had the time to. */
+	bool leaving, dismissed;
 	double refused_since;
 	unsigned refused; /* since then: admin_client_log_refusal */
 };
@@ -54,6 +57,8 @@ struct admin_request {
 	admin_next_fn *next;
 	void *state;
 	void (*release)(void *state);
+	const char *end_code; /* the error that ends it; NULL: none */
+	char *end_text;	      /* ours */
 	/* A stream: the client takes more. */
 	void (*ready)(void *arg);
 };
@@ -95,6 +100,12 @@ bool admin_client_has_room(struct admin_clients *clients,
  * many in a minute, since who may not do a thing can try for ever. */
 bool admin_client_log_refusal(struct admin_clients *clients);
 
+/* Those that are not adopted: they are asked to ask elsewhere; and those of
+ * them that are asking nothing are closed. Not from within a callback of a
+ * client but that of the request which it is answering. */
+void admin_client_leave_all(struct admin_clients *clients);
+void admin_client_dismiss_all(struct admin_clients *clients);
+
 /* Closes them all and cancels their requests. */
 void admin_client_free_all(struct admin_clients *clients);
 
@@ -120,6 +131,9 @@ void admin_request_continue(struct admin_client *client);
 
 /* Nobody waits for the answer any more. */
 void admin_request_cancel(struct admin_request *request);
+
+/* Ends what has no end: whoever asked is to ask elsewhere. */
+void admin_request_leave(struct admin_request *request);
 
 /* An error that belongs to no request. text may be changed. */
 void admin_request_error(struct admin_client *client, const char *code,

@@ -22,7 +22,8 @@ admin_disconnect(struct admin_request *request, json_t *args, void *arg)
 	const char *name;
 	struct peer *peer;
 
-	if (!admin_arg_keys(request, args, keys) ||
+	if (admin_refuse_draining(request, context) ||
+	    !admin_arg_keys(request, args, keys) ||
 	    !admin_arg_string(request, args, "peer", &name))
 		return;
 	if (name == NULL) {
@@ -64,6 +65,7 @@ struct admin_switch {
 	bool refused;  /* the ledger does not take it */
 	struct admin_killer killer;
 	struct ledger_sync *sync;
+	struct admin_ask *ask; /* other workers: to kill, too */
 };
 
 static void switch_kill_rest(void *arg);
@@ -75,6 +77,7 @@ switch_free(struct admin_switch *job)
 	peer_unref(job->peer);
 	admin_killer_clear(&job->killer);
 	ledger_sync_cancel(job->sync);
+	admin_ask_free(job->ask);
 	free(job);
 }
 
@@ -194,7 +197,7 @@ switch_answer(struct admin_switch *job, const char *error)
 {
 	struct admin_request *request = job->request;
 	const char *name, *word = job->disable ? "disabled" : "enabled";
-	json_t *result;
+	json_t *result, *unreachable = NULL;
 
 	admin_request_on_cancel(request, NULL, NULL);
 	name = job->tunnel != NULL ? job->tunnel->label : peer_name(job->peer);
@@ -202,6 +205,10 @@ switch_answer(struct admin_switch *job, const char *error)
 	    job->tunnel != NULL ? "tunnel" : "peer", "name", name, "disabled",
 	    job->disable, "changed", job->changed, "killed",
 	    job->killer.killed);
+	if (job->ask != NULL)
+		unreachable = admin_ask_unreachable(job->ask);
+	if (unreachable != NULL)
+		json_object_set_new(result, "unreachable", unreachable);
 	switch_free(job);
 	if (error == NULL) {
 		admin_answer(request, result);
@@ -255,13 +262,53 @@ switch_kill(struct admin_switch *job, loop_fn *done)
 }
 
 static void
+switch_workers_asked(void *arg)
+{
+	struct admin_switch *job = arg;
+
+	admin_killer_merge(&job->killer, job->ask);
+	switch_sync(job);
+}
+
+/* Its sessions that other workers still carry. */
+static void
+switch_kill_elsewhere(void *arg)
+{
+	struct admin_switch *job = arg;
+	struct admin_selectors selectors = { .tunnel = job->tunnel };
+	struct admin_question question = {
+		.command = "kill",
+		.whom = job->request,
+	};
+	json_t *none = json_object();
+
+	if (!admin_has_workers(job->context)) {
+		json_decref(none);
+		switch_sync(job);
+		return;
+	}
+	if (job->tunnel != NULL)
+		question.args = admin_select_relay(&selectors, none);
+	else
+		question.args = json_pack("{s:s}", "peer",
+		    peer_name(job->peer));
+	json_decref(none);
+	if (question.args != NULL)
+		job->ask = admin_workers_ask(job->context->workers, &question,
+		    switch_workers_asked, job);
+	json_decref(question.args);
+	if (job->ask == NULL)
+		switch_answer(job, "out of memory");
+}
+
+static void
 switch_kill_rest(void *arg)
 {
 	struct admin_switch *job = arg;
 
 	switch_apply(job);
 	if (job->kill)
-		switch_kill(job, switch_sync);
+		switch_kill(job, switch_kill_elsewhere);
 	else
 		switch_sync(job);
 }
@@ -338,8 +385,11 @@ static void
 switch_run(struct admin_request *request, json_t *args,
     struct admin_context *context, bool disable)
 {
-	struct admin_switch *job = calloc(1, sizeof *job);
+	struct admin_switch *job;
 
+	if (admin_refuse_draining(request, context))
+		return;
+	job = calloc(1, sizeof *job);
 	if (job == NULL) {
 		admin_answer(request, NULL);
 		return;

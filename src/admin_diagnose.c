@@ -83,7 +83,7 @@ admin_test(struct admin_request *request, json_t *args, void *arg)
 	struct diagnose_test *test;
 	struct tunnel *tunnel;
 
-	if (name == NULL)
+	if (name == NULL || admin_refuse_draining(request, context))
 		return;
 	tunnel = admin_find_tunnel(request, context->tunnels, name);
 	if (tunnel == NULL)

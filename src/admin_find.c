@@ -119,6 +119,17 @@ admin_find_any_tunnel(struct admin_request *request,
 	return candidates_choose(request, &found, name);
 }
 
+bool
+admin_find_knows_tunnel(const struct tunnels *tunnels, const char *name)
+{
+	struct admin_candidates found = { 0 };
+
+	candidates_tunnels(&found, tunnels, name, "");
+	if (found.n == 0)
+		candidates_draining(&found, tunnels, name);
+	return found.n > 0;
+}
+
 struct peer *
 admin_find_peer(struct admin_request *request, struct peers *peers,
     const char *name)
@@ -131,17 +142,36 @@ admin_find_peer(struct admin_request *request, struct peers *peers,
 	return peer;
 }
 
+/* That of a tunnel which is configured no more; NULL. */
+static struct peer *
+find_draining_peer(const struct admin_context *context, const char *name)
+{
+	const struct tunnel *tunnel;
+
+	TAILQ_FOREACH(tunnel, &context->tunnels->draining, entry)
+		if (tunnel->peer != NULL &&
+		    strcmp(peer_name(tunnel->peer), name) == 0)
+			return tunnel->peer;
+	return NULL;
+}
+
+bool
+admin_find_knows_peer(const struct admin_context *context, const char *name)
+{
+	return peers_find(context->peers, name) != NULL ||
+	    find_draining_peer(context, name) != NULL;
+}
+
 struct peer *
 admin_find_any_peer(struct admin_request *request,
     const struct admin_context *context, const char *name)
 {
-	const struct tunnel *tunnel;
+	struct peer *peer = NULL;
 
 	if (peers_find(context->peers, name) == NULL)
-		TAILQ_FOREACH(tunnel, &context->tunnels->draining, entry)
-			if (tunnel->peer != NULL &&
-			    strcmp(peer_name(tunnel->peer), name) == 0)
-				return tunnel->peer;
+		peer = find_draining_peer(context, name);
+	if (peer != NULL)
+		return peer;
 	return admin_find_peer(request, context->peers, name);
 }
 

@@ -165,6 +165,17 @@ admin_query_cancel(void *arg)
 	free(query);
 }
 
+/* No worker has it. */
+static json_t *
+session_of_ledger(const struct ledger_session *session)
+{
+	json_t *row = history_json_session(session);
+
+	if (row != NULL)
+		json_object_set_new(row, "worker", json_null());
+	return row;
+}
+
 static void
 admin_query_done(const struct history_rows *rows, const char *error, void *arg)
 {
@@ -186,7 +197,8 @@ admin_query_done(const struct history_rows *rows, const char *error, void *arg)
 		admin_fail(request, "not_found", "no session has the id %lld",
 		    (long long)id);
 	else
-		admin_answer(request, history_json_session(&rows->sessions[0]));
+		admin_answer(request,
+		    session_of_ledger(&rows->sessions[0]));
 }
 
 static void
@@ -229,6 +241,71 @@ admin_query_args(struct admin_request *request, const json_t *args,
 		admin_query_start(request, context, &asked.query);
 }
 
+/* --- One session, wherever it is ----------------------------------------------- */
+
+/* One that is not found here: perhaps another worker has it. */
+struct admin_elsewhere {
+	struct admin_request *request;
+	struct admin_context *context;
+	struct admin_ask *ask;
+	int64_t id;
+};
+
+static void
+elsewhere_free(void *arg)
+{
+	struct admin_elsewhere *job = arg;
+
+	admin_ask_free(job->ask);
+	free(job);
+}
+
+static void
+elsewhere_asked(void *arg)
+{
+	struct history_query query = { .what = HISTORY_SESSIONS };
+	struct admin_elsewhere *job = arg;
+	struct admin_request *request = job->request;
+	struct admin_context *context = job->context;
+	json_t *rows, *row;
+	bool more;
+
+	query.id = job->id;
+	admin_request_on_cancel(request, NULL, NULL);
+	rows = admin_ask_next(job->ask, &more);
+	row = json_incref(json_array_get(rows, 0));
+	json_decref(rows);
+	elsewhere_free(job);
+	if (row != NULL)
+		admin_answer(request, row);
+	else
+		admin_query_start(request, context, &query);
+}
+
+static void
+elsewhere_ask(struct admin_request *request, struct admin_context *context,
+    int64_t id)
+{
+	struct admin_elsewhere *job = calloc(1, sizeof *job);
+	struct admin_question question = { .command = "sessions" };
+
+	question.args = json_pack("{s:[I]}", "ids", (json_int_t)id);
+	if (job != NULL) {
+		job->request = request;
+		job->context = context;
+		job->id = id;
+		job->ask = admin_workers_ask(context->workers, &question,
+		    elsewhere_asked, job);
+	}
+	json_decref(question.args);
+	if (job == NULL || job->ask == NULL) {
+		free(job);
+		admin_answer(request, NULL);
+		return;
+	}
+	admin_request_on_cancel(request, elsewhere_free, job);
+}
+
 /* --- The commands ----------------------------------------------------------- */
 
 void
@@ -248,6 +325,8 @@ admin_session(struct admin_request *request, json_t *args, void *arg)
 	session = tunnels_find_id(context->tunnels, query.id);
 	if (session != NULL)
 		admin_answer(request, admin_row_session(session));
+	else if (admin_has_workers(context))
+		elsewhere_ask(request, context, query.id);
 	else
 		admin_query_start(request, context, &query);
 }

@@ -32,6 +32,12 @@ void admin_killer_clear(struct admin_killer *killer);
 void admin_killer_run(struct admin_killer *killer, int64_t *ids, size_t n,
     loop_fn *done, void *arg);
 
+/* Those that other workers ended, too; and the pids of those workers that did
+ * not say what they did, NULL for none. */
+void admin_killer_merge(struct admin_killer *killer,
+    const struct admin_ask *ask);
+json_t *admin_ask_unreachable(const struct admin_ask *ask);
+
 /* "1 session", "2 sessions": how many it has ended. */
 char *admin_killer_count(const struct admin_killer *killer, char *buf,
     size_t size);

@@ -44,7 +44,8 @@ admin_reload(struct admin_request *request, json_t *args, void *arg)
 	struct admin_change change = { .command = "reload" };
 	char who[ADMIN_WHO_SIZE];
 
-	if (!reload_read(request, args, &reload.dry_run))
+	if (admin_refuse_draining(request, context) ||
+	    !reload_read(request, args, &reload.dry_run))
 		return;
 	reload.by = admin_request_who(request, who, sizeof who);
 	context->reload(&reload, context->reload_arg);

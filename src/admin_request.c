@@ -11,6 +11,9 @@
 
 #include "log.h"
 
+/* To whoever is to ask another process of this daemon. */
+#define UPGRADED "tunneld is being upgraded: ask again"
+
 /* The request is answered, or nobody waits for the answer any more. */
 static void
 request_end(struct admin_request *request)
@@ -20,6 +23,7 @@ request_end(struct admin_request *request)
 		request->release(request->state);
 	json_decref(request->root);
 	json_decref(request->id);
+	free(request->end_text);
 	free(request);
 }
 
@@ -134,6 +138,22 @@ admin_answer_list(struct admin_request *request, admin_next_fn *next,
 }
 
 void
+admin_list_end(struct admin_request *request, const char *code, const char *fmt,
+    ...)
+{
+	char *text;
+	va_list ap;
+	int len;
+
+	va_start(ap, fmt);
+	len = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	free(request->end_text);
+	request->end_code = code;
+	request->end_text = len < 0 ? NULL : text;
+}
+
+void
 admin_request_on_cancel(struct admin_request *request, void (*fn)(void *arg),
     void *arg)
 {
@@ -194,9 +214,34 @@ admin_stream_fail(struct admin_request *request, const char *code,
 	admin_fail(request, code, "%s", why);
 }
 
+/* What it had to say before is said: its owner is told that it is over. */
+void
+admin_request_leave(struct admin_request *request)
+{
+	struct admin_client *client = request->client;
+
+	client->request = NULL;
+	if (request->cancel != NULL)
+		request->cancel(request->cancel_arg);
+	request->cancel = NULL;
+	client->last = true;
+	admin_fail(request, "upgraded", UPGRADED);
+}
+
+bool
+admin_request_is_relayed(const struct admin_request *request)
+{
+	return request->client->peer.adopted &&
+	    json_is_string(json_object_get(request->root, "by"));
+}
+
 uid_t
 admin_request_uid(const struct admin_request *request)
 {
+	const json_t *uid = json_object_get(request->root, "uid");
+
+	if (request->client->peer.adopted && json_is_integer(uid))
+		return (uid_t)json_integer_value(uid);
 	return request->client->peer.uid;
 }
 
@@ -206,7 +251,12 @@ admin_request_who(const struct admin_request *request, char *buf, size_t size)
 	uid_t uid = request->client->peer.uid;
 	struct passwd entry, *found = NULL;
 	char strings[1024], name[40];
+	const char *by;
 
+	if (admin_request_is_relayed(request)) {
+		by = json_string_value(json_object_get(request->root, "by"));
+		return log_escape(buf, size, by, strlen(by));
+	}
 	/* A longer entry than fits is as good as none. */
 	if (getpwuid_r(uid, &entry, strings, sizeof strings, &found) != 0 ||
 	    found == NULL)
@@ -225,12 +275,20 @@ admin_request_continue(struct admin_client *client)
 	bool more = false;
 	json_t *rows = request->next(request->state, &more);
 
-	if (rows == NULL)
+	if (rows == NULL) {
 		admin_fail(request, "unavailable", "out of memory");
-	else if (more)
+	} else if (more) {
 		request_send_piece(request, rows);
-	else
+	} else if (request->end_code == NULL) {
 		admin_answer(request, rows);
+	} else {
+		request_send_piece(request, rows);
+		/* That may have been too much for it. */
+		if (!client->dead)
+			admin_fail(request, request->end_code, "%s",
+			    request->end_text != NULL ? request->end_text :
+							"incomplete");
+	}
 }
 
 static const struct admin_command *
@@ -253,6 +311,11 @@ request_dispatch(struct admin_request *request, const char *name, json_t *args)
 	char shown[80];
 
 	log_escape(shown, sizeof shown, name, strlen(name));
+	if (client->clients->leaving && !client->peer.adopted) {
+		client->last = true;
+		admin_fail(request, "upgraded", UPGRADED);
+		return;
+	}
 	command = find_command(client->clients, name);
 	if (command != NULL &&
 	    (command->changes ? client->peer.may_change :

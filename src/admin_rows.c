@@ -128,7 +128,7 @@ admin_row_tunnel(const struct tunnel *tunnel)
 	tunnel_get_rates(tunnel, &up_rate, &down_rate);
 	/* clang-format off */
 	return json_pack("{s:s, s:o, s:s, s:s, s:s, s:o, s:o, s:s, s:i, s:I, "
-	    "s:i, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o}",
+	    "s:i, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o, s:n}",
 	    "name", conf->name,
 	    "peer", admin_row_text(conf->peer),
 	    "type", "tcp",
@@ -149,7 +149,8 @@ admin_row_tunnel(const struct tunnel *tunnel)
 	    "last_error_at", admin_row_time(tunnel->error_us),
 	    "disabled", admin_row_disabled(tunnel->disabled,
 		tunnel->disabled_us, tunnel->disabled_by),
-	    "draining", admin_row_draining(&tunnel->drain));
+	    "draining", admin_row_draining(&tunnel->drain),
+	    "worker");
 	/* clang-format on */
 }
 
@@ -171,7 +172,8 @@ admin_row_session(const struct session *session)
 	    json_object_set_new(json, "up_rate", history_json_real(up_rate)) !=
 		0 ||
 	    json_object_set_new(json, "down_rate",
-		history_json_real(down_rate)) != 0) {
+		history_json_real(down_rate)) != 0 ||
+	    json_object_set_new(json, "worker", json_null()) != 0) {
 		json_decref(json);
 		return NULL;
 	}

@@ -56,6 +56,20 @@ arg_ids(struct admin_request *request, json_t *args, const json_t **out)
 	return true;
 }
 
+/* Whether one of the names means nothing here. */
+static bool
+names_are_absent(const struct admin_context *context, const char *tunnel,
+    const char *peer)
+{
+	if (peer != NULL && !admin_find_knows_peer(context, peer))
+		return true;
+	if (tunnel == NULL ||
+	    (peer != NULL && strlen(tunnel) < NAME_SIZE &&
+		tunnels_find_peer(context->tunnels, peer, tunnel) != NULL))
+		return false;
+	return !admin_find_knows_tunnel(context->tunnels, tunnel);
+}
+
 /* A tunnel's short name is enough where its peer is named as well. */
 static bool
 arg_names(struct admin_request *request, json_t *args,
@@ -66,6 +80,11 @@ arg_names(struct admin_request *request, json_t *args,
 	if (!admin_arg_string(request, args, "tunnel", &tunnel) ||
 	    !admin_arg_string(request, args, "peer", &peer))
 		return false;
+	if (out->absent) {
+		out->absent = names_are_absent(context, tunnel, peer);
+		if (out->absent)
+			return true;
+	}
 	if (peer != NULL) {
 		out->peer = admin_find_any_peer(request, context, peer);
 		if (out->peer == NULL)
@@ -138,6 +157,8 @@ admin_arg_selectors(struct admin_request *request, json_t *args,
 	size_t i;
 
 	memset(out, 0, sizeof *out);
+	/* If so, that is not the last word. */
+	out->absent = admin_has_workers(context);
 	for (i = 0; keys[i] != NULL; i++) {
 		json_t *value = json_object_get(args, keys[i]);
 
@@ -169,6 +190,8 @@ select_fits(const struct admin_selectors *selectors,
 	const struct tunnel *tunnel = session->tunnel;
 	double age = (double)(now_us - session->opened_us) / 1e6;
 
+	if (selectors->absent)
+		return false;
 	/* By name: sessions of what changed belong to it, too. */
 	if (selectors->tunnel != NULL &&
 	    strcmp(selectors->tunnel->label, tunnel->label) != 0)
@@ -196,9 +219,8 @@ compare_ids(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Sorted, each once. */
-static int64_t *
-copy_ids(const json_t *list, size_t *n)
+int64_t *
+admin_select_copy_ids(const json_t *list, size_t *n)
 {
 	size_t have = json_array_size(list), i;
 	int64_t *ids = malloc((have + 1) * sizeof *ids);
@@ -215,11 +237,18 @@ copy_ids(const json_t *list, size_t *n)
 	return ids;
 }
 
+bool
+admin_select_has_id(const int64_t *ids, size_t n, int64_t id)
+{
+	return bsearch(&id, ids, n, sizeof *ids, compare_ids) != NULL;
+}
+
 static int64_t *
 select_ids(const struct admin_context *context,
     const struct admin_selectors *selectors, json_t *missing, size_t *n)
 {
-	int64_t *ids = copy_ids(selectors->ids, n), now = loop_wall_us();
+	int64_t *ids = admin_select_copy_ids(selectors->ids, n);
+	int64_t now = loop_wall_us();
 	const struct session *session;
 	size_t i, had = *n;
 
@@ -303,21 +332,44 @@ admin_select_describe(const struct admin_selectors *selectors, char *buf,
 	return buf;
 }
 
-/* --- the command ----------------------------------------------------------- */
+/* --- other workers ----------------------------------------------------------- */
 
-void
-admin_sessions(struct admin_request *request, json_t *args, void *arg)
+json_t *
+admin_select_relay(const struct admin_selectors *selectors, json_t *args)
 {
-	struct admin_context *context = arg;
-	struct admin_selectors selectors;
-	int64_t *ids;
-	size_t n;
+	const struct tunnel *tunnel = selectors->tunnel;
+	json_t *copy = json_deep_copy(args);
 
-	if (!admin_arg_selectors(request, args, context, &selectors))
-		return;
-	ids = admin_select(context, &selectors, NULL, &n);
-	if (ids == NULL)
-		admin_answer(request, NULL);
-	else
-		admin_list_sessions(request, context, ids, n);
+	if (tunnel != NULL)
+		json_object_set_new(copy, "tunnel",
+		    json_sprintf("%s%s", tunnel->conf->peer == NULL ? "/" : "",
+			tunnel->label));
+	return copy;
+}
+
+bool
+admin_select_is_nowhere(struct admin_request *request, json_t *args,
+    const struct admin_context *context, const struct admin_ask *ask)
+{
+	const struct admin_reply *reply, *refusal = NULL;
+	struct admin_selectors ignored = { .any = false };
+	size_t i;
+
+	for (i = 0; (reply = admin_ask_reply(ask, i)) != NULL; i++) {
+		if (reply->end == ADMIN_REPLY_REFUSED &&
+		    !admin_reply_is_not_found(reply))
+			refusal = reply;
+		else if (!admin_reply_is_not_found(reply) &&
+		    reply->end != ADMIN_REPLY_GONE)
+			return false;
+	}
+	if (refusal != NULL)
+		admin_fail(request,
+		    strcmp(refusal->code, "bad_request") == 0 ? "bad_request" :
+								"unavailable",
+		    "%s", refusal->error);
+	else if (arg_names(request, args, context, &ignored))
+		admin_fail(request, "unavailable",
+		    "the configuration changed meanwhile: ask again");
+	return true;
 }

@@ -18,6 +18,9 @@ struct admin_selectors {
 	struct addr_cidr source;
 	double older, idle; /* seconds, at least */
 	bool open_only;	    /* bytes can flow */
+	/* No such tunnel or peer here, but other workers may have it: fits
+	 * none. */
+	bool absent;
 };
 
 /*
@@ -27,6 +30,14 @@ struct admin_selectors {
  */
 bool admin_arg_selectors(struct admin_request *request, json_t *args,
     const struct admin_context *context, struct admin_selectors *out);
+
+/* The same arguments for other workers, with names that mean just what was
+ * found here; a new object. */
+json_t *admin_select_relay(const struct admin_selectors *selectors,
+    json_t *args);
+/* What was absent is so everywhere, or means several: true after answering. */
+bool admin_select_is_nowhere(struct admin_request *request, json_t *args,
+    const struct admin_context *context, const struct admin_ask *ask);
 
 /* Whether args hold nothing but these keys (the last is NULL); false after
  * answering. */
@@ -40,6 +51,11 @@ bool admin_arg_keys(struct admin_request *request, json_t *args,
  */
 int64_t *admin_select(const struct admin_context *context,
     const struct admin_selectors *selectors, json_t *missing, size_t *n);
+
+/* Of an array of integers, sorted and each once, from malloc; NULL out of
+ * memory. And whether such an array has it. */
+int64_t *admin_select_copy_ids(const json_t *list, size_t *n);
+bool admin_select_has_id(const int64_t *ids, size_t n, int64_t id);
 
 /* In words, but for tunnel and peer: "source 192.0.2.0/24, idle for 900 s".
  * "" if there are no others. Returns buf. */

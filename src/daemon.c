@@ -327,6 +327,7 @@ daemon_run(struct daemon *daemon)
 	for (i = 0; i < peers_count(daemon->peers); i++)
 		peer_start(peers_at(daemon->peers, i));
 	daemon_start_metrics(daemon);
+	admin_start(daemon->admin);
 	log_notice("%s: tunneld %s is up, pid %d", daemon->config->daemon.name,
 	    daemon->version, (int)getpid());
 	sd_notify(0, "READY=1");

@@ -222,7 +222,15 @@ world_open_groups(const char *group, const char *read_group, char *error,
 		.stall = WORLD_STALL,
 	};
 
-	return admin_new(world.loop, &options, error, size);
+	return world_start(admin_new(world.loop, &options, error, size));
+}
+
+struct admin *
+world_start(struct admin *admin)
+{
+	if (admin != NULL)
+		admin_start(admin);
+	return admin;
 }
 
 int

@@ -38,6 +38,7 @@ void world_teardown(void);
 struct admin *world_open(const char *group, char *error, size_t size);
 struct admin *world_open_groups(const char *group, const char *read_group,
     char *error, size_t size);
+struct admin *world_start(struct admin *admin); /* admin_start; NULL: not */
 
 void world_turn(void);
 void world_turns(int n); /* for what is expected not to happen */

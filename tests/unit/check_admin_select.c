@@ -113,7 +113,7 @@ setup(void)
 	world_setup();
 	admin_free(world.admin);
 	world.admin = admin_new(world.loop, &options, error, sizeof error);
-	ck_assert_ptr_nonnull(world.admin);
+	ck_assert_ptr_nonnull(world_start(world.admin));
 	peer_context.loop = tunnels.params.loop = world.loop;
 	conf_peers[0].name = "home";
 	conf_peers[1].name = "shed";
