@@ -39,6 +39,9 @@ int action_ping(struct context *context);
 /* admin/actions_reload.c */
 int action_reload(struct context *context);
 
+/* admin/actions_upgrade.c */
+int action_upgrade(struct context *context);
+
 /* admin/actions_config.c */
 int action_config(struct context *context);
 

@@ -33,20 +33,30 @@ action_disconnect(struct context *context)
 
 /* --- disable, enable ---------------------------------------------------- */
 
+struct switched {
+	struct context *context;
+	bool partly; /* some sessions may not be closed */
+};
+
 static int
 take_switched(json_t *data, void *arg)
 {
+	struct switched *switched = arg;
+	struct output *out = switched->context->out;
+	json_t *pids = json_object_get(data, "unreachable");
 	bool off = json_is_true(json_object_get(data, "disabled"));
 	bool changed = json_is_true(json_object_get(data, "changed"));
 	size_t n = json_array_size(json_object_get(data, "killed"));
 	char kind[20], name[160], killed[64] = "";
 
-	if (output_whole(arg, data))
+	ask_say_unreachable(switched->context, pids);
+	switched->partly = json_array_size(pids) > 0;
+	if (output_whole(out, data))
 		return 0;
 	if (n > 0)
 		snprintf(killed, sizeof killed, "; closed %zu session%s", n,
 		    n == 1 ? "" : "s");
-	output_text(arg, "%s %s %s %s%s%s",
+	output_text(out, "%s %s %s %s%s%s",
 	    format_value(json_object_get(data, "kind"), kind, sizeof kind),
 	    format_value(json_object_get(data, "name"), name, sizeof name),
 	    changed ? "is" : "was", off ? "disabled" : "enabled",
@@ -57,7 +67,9 @@ take_switched(json_t *data, void *arg)
 static int
 switch_it(struct context *context)
 {
+	struct switched switched = { .context = context };
 	json_t *args;
+	int status;
 
 	if ((context->n_args > 0) + (context->tunnel != NULL) +
 		(context->peer != NULL) !=
@@ -76,7 +88,8 @@ switch_it(struct context *context)
 	}
 	if (context->kill)
 		json_object_set_new(args, "kill", json_true());
-	return ask_object(context, NULL, args, take_switched, context->out);
+	status = ask_object(context, NULL, args, take_switched, &switched);
+	return status == EXIT_DONE && switched.partly ? EXIT_REFUSED : status;
 }
 
 int

@@ -197,16 +197,30 @@ try_kill(struct context *context)
 struct killing {
 	json_t *killed;
 	json_t *not_found;
+	json_t *unreachable; /* pids of workers */
 };
+
+/* Each request may name the same. */
+static void
+add_once(json_t *list, json_t *value)
+{
+	for (size_t i = 0; i < json_array_size(list); i++)
+		if (json_equal(json_array_get(list, i), value))
+			return;
+	json_array_append(list, value);
+}
 
 static int
 take_killed(json_t *data, void *arg)
 {
+	const json_t *unreachable = json_object_get(data, "unreachable");
 	struct killing *killing = arg;
 
 	json_array_extend(killing->killed, json_object_get(data, "killed"));
 	json_array_extend(killing->not_found,
 	    json_object_get(data, "not_found"));
+	for (size_t i = 0; i < json_array_size(unreachable); i++)
+		add_once(killing->unreachable, json_array_get(unreachable, i));
 	return 0;
 }
 
@@ -222,7 +236,10 @@ show_killed(struct output *out, const struct killing *killing)
 	size_t n = json_array_size(killing->killed), len = 0;
 	char ids[KILLED_SHOWN * 24 + 8] = "";
 
-	if (n == 0 && json_array_size(killing->not_found) > 0)
+	if (n == 0 &&
+	    json_array_size(killing->not_found) +
+		    json_array_size(killing->unreachable) >
+		0)
 		return;
 	if (n == 0) {
 		output_text(out, "no sessions");
@@ -239,17 +256,24 @@ show_killed(struct output *out, const struct killing *killing)
 static int
 do_kill(struct context *context)
 {
-	struct killing killing = { json_array(), json_array() };
+	struct killing killing = { json_array(), json_array(), json_array() };
 	int status = ask_either(context, ask_kill, &killing);
 	json_t *result = json_pack("{s:o, s:o}", "killed", killing.killed,
 	    "not_found", killing.not_found);
 
+	if (json_array_size(killing.unreachable) > 0)
+		json_object_set(result, "unreachable", killing.unreachable);
 	say_not_found(context, killing.not_found);
+	ask_say_unreachable(context, killing.unreachable);
 	if (status == EXIT_DONE || json_array_size(killing.killed) > 0)
 		if (!output_whole(context->out, result))
 			show_killed(context->out, &killing);
-	if (status == EXIT_DONE && json_array_size(killing.not_found) > 0)
+	if (status == EXIT_DONE &&
+	    json_array_size(killing.not_found) +
+		    json_array_size(killing.unreachable) >
+		0)
 		status = EXIT_REFUSED;
+	json_decref(killing.unreachable);
 	json_decref(result);
 	return status;
 }

@@ -97,8 +97,10 @@ offer_peers(const struct wanted *wanted)
 static bool
 is_draining(const json_t *rows, size_t i)
 {
-	return json_is_object(json_object_get(json_array_get(rows, i),
-	    "draining"));
+	const json_t *row = json_array_get(rows, i);
+
+	return json_is_object(json_object_get(row, "draining")) ||
+	    json_is_integer(json_object_get(row, "worker"));
 }
 
 static bool

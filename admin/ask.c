@@ -4,9 +4,14 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "when.h"
 #include "words.h"
+
+/* Of a daemon that is being upgraded: so often, so far apart. */
+#define RETRIES 50
+#define RETRY_NS 100000000
 
 /* --- The near name ------------------------------------------------------ */
 
@@ -91,15 +96,45 @@ suggest_name(const struct context *context, const json_t *args, char *error,
 
 /* --- Asking ------------------------------------------------------------- */
 
+/*
+ * A daemon that is being upgraded has done nothing of what it was asked, and
+ * its successor has the same socket. An endless list begins anew, however
+ * often. Takes the place of *client, which may be closed by then.
+ */
+static enum client_status
+ask_until_answered(const char *path, struct client **client,
+    const struct client_request *request, char *error, size_t error_size)
+{
+	const struct timespec pause = { .tv_nsec = RETRY_NS };
+	enum client_status status;
+	int tries = 0;
+
+	for (;;) {
+		*client = client_open(path, error, error_size);
+		if (*client == NULL)
+			return CLIENT_LOST;
+		status = client_ask(*client, request, error, error_size);
+		if (status != CLIENT_REFUSED ||
+		    strcmp(client_code(*client), "upgraded") != 0)
+			return status;
+		if (client_had_data(*client))
+			tries = 0;
+		if (++tries > RETRIES)
+			return status;
+		client_close(*client);
+		nanosleep(&pause, NULL);
+	}
+}
+
 enum client_status
 ask_quietly(const struct context *context, const struct client_request *request,
     char *error, size_t error_size)
 {
-	enum client_status status = CLIENT_LOST;
-	struct client *client = client_open(context->socket, error, error_size);
+	enum client_status status;
+	struct client *client;
 
-	if (client != NULL)
-		status = client_ask(client, request, error, error_size);
+	status = ask_until_answered(context->socket, &client, request, error,
+	    error_size);
 	client_close(client);
 	return status;
 }
@@ -108,15 +143,13 @@ int
 ask_request(struct context *context, const struct client_request *request)
 {
 	char error[ASK_ERROR_SIZE];
-	enum client_status status = CLIENT_LOST;
-	struct client *client = client_open(context->socket, error,
-	    sizeof error);
-	bool told = false;
+	enum client_status status;
+	struct client *client;
+	bool told;
 
-	if (client != NULL) {
-		status = client_ask(client, request, error, sizeof error);
-		told = status == CLIENT_REFUSED && client_told_details(client);
-	}
+	status = ask_until_answered(context->socket, &client, request, error,
+	    sizeof error);
+	told = status == CLIENT_REFUSED && client_told_details(client);
 	if (status == CLIENT_REFUSED &&
 	    strcmp(client_code(client), "not_found") == 0)
 		suggest_name(context, request->args, error, sizeof error);
@@ -198,6 +231,16 @@ ask_list(struct context *context, const char *command, json_t *args,
 	if (list.started)
 		output_end(list.out);
 	return status;
+}
+
+void
+ask_say_unreachable(const struct context *context, const json_t *pids)
+{
+	for (size_t i = 0; i < json_array_size(pids); i++)
+		commands_error(context,
+		    "worker %" JSON_INTEGER_FORMAT
+		    " did not answer: its sessions may be open still",
+		    json_integer_value(json_array_get(pids, i)));
 }
 
 /* --- The command line --------------------------------------------------- */

@@ -38,6 +38,9 @@ int ask_request(struct context *context, const struct client_request *request);
 enum client_status ask_quietly(const struct context *context,
     const struct client_request *request, char *error, size_t error_size);
 
+/* Of these workers, pids, it is not known what they did. */
+void ask_say_unreachable(const struct context *context, const json_t *pids);
+
 /* Has the view all that --columns names? 0, or -1 and says so (then it is
  * EXIT_USAGE). ask_list does so by itself. */
 int ask_check_columns(const struct context *context,

@@ -18,6 +18,7 @@ struct client {
 	const char *path;
 	json_int_t id;	   /* of the last request */
 	bool answered;	   /* a piece of it came */
+	bool had_data;	   /* fn was called for it */
 	bool told_details; /* of the last refusal */
 	int patience;	   /* of it, in seconds */
 	char code[32];	   /* of the last refusal */
@@ -265,6 +266,12 @@ copy_message(struct client *client, const json_t *line, char *error,
 }
 
 bool
+client_had_data(const struct client *client)
+{
+	return client->had_data;
+}
+
+bool
 client_told_details(const struct client *client)
 {
 	return client->told_details;
@@ -291,7 +298,7 @@ client_ask(struct client *client, const struct client_request *request,
 	json_t *line, *data;
 	bool more = true;
 
-	client->answered = false;
+	client->answered = client->had_data = false;
 	set_patience(client,
 	    request->patience > 0 ? request->patience : CLIENT_TIMEOUT);
 	if (send_request(client, request) != 0) {
@@ -317,8 +324,10 @@ client_ask(struct client *client, const struct client_request *request,
 		} else if (data == NULL || json_typeof(data) != request->type) {
 			say_foreign(client, error, error_size);
 			status = CLIENT_LOST;
-		} else if (request->fn(data, request->arg) != 0) {
-			status = CLIENT_STOPPED;
+		} else {
+			client->had_data = true;
+			if (request->fn(data, request->arg) != 0)
+				status = CLIENT_STOPPED;
 		}
 		json_decref(line);
 		if (status != CLIENT_OK)

@@ -47,6 +47,8 @@ struct client_request {
 
 /* The code of the last refusal, "not_found"; "" if there was none. */
 const char *client_code(const struct client *client);
+/* Whether the last request was given data, before it was refused or not. */
+bool client_had_data(const struct client *client);
 /* Whether request.refused was called for it. */
 bool client_told_details(const struct client *client);
 

@@ -131,6 +131,11 @@ const struct command commands_table[] = {
 	    "are told, and the exit status is 1. With -d it shows what would "
 	    "change and what that does to open sessions.",
 	    OPTION_DRY_RUN, 0, 0, NULL, action_reload },
+	{ "upgrade", "[--if-new]", "have the program that is installed take over",
+	    "Its worker begins with all addresses that this one listens on; "
+	    "open sessions run on in the old one. If the new one cannot begin, "
+	    "nothing changes, it says why, and the exit status is 1.",
+	    OPTION_IF_NEW, 0, 0, NULL, action_upgrade },
 	{ "log-level", "LEVEL", "how much the daemon logs from now on",
 	    "LEVEL is error, warning, notice, info or debug.", 0, 1, 1,
 	    "levels", action_log_level },

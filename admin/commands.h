@@ -49,6 +49,7 @@ enum { /* which options there are; bits, for what a command takes */
 	OPTION_KIND = 1 << 24,
 	OPTION_COUNT = 1 << 25,
 	OPTION_INTERVAL = 1 << 26,
+	OPTION_IF_NEW = 1 << 27,
 	OPTION_EVERYWHERE = OPTION_SOCKET | OPTION_JSON | OPTION_BYTES |
 	    OPTION_UTC | OPTION_HELP | OPTION_VERSION,
 	/* Of commands that show a list or an object with named members. */
@@ -91,6 +92,7 @@ struct context {
 	const char *interval;
 	bool dry_run;
 	bool kill;
+	bool if_new;
 	bool bytes; /* exact numbers; out knows it, too */
 	bool utc;   /* exact times in UTC; likewise */
 	bool json;  /* or CSV: what is written is for programs */

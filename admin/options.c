@@ -21,7 +21,8 @@ enum { /* letters of those that have none */
 	LETTER_BY,
 	LETTER_PER,
 	LETTER_DATABASE,
-	LETTER_KIND
+	LETTER_KIND,
+	LETTER_IF_NEW
 };
 
 const struct option_entry commands_options[] = {
@@ -36,6 +37,8 @@ const struct option_entry commands_options[] = {
 	    "only those without a byte for so long", NULL },
 	{ OPTION_DRY_RUN, 'd', "dry-run", NULL, "only show what would be done",
 	    NULL },
+	{ OPTION_IF_NEW, LETTER_IF_NEW, "if-new", NULL,
+	    "reload unless the program was replaced", NULL },
 	{ OPTION_KILL, 'k', "kill", NULL, "close its sessions, too", NULL },
 	{ OPTION_REASON, 'r', "reason", "REASON",
 	    "only those that ended with this reason", "reasons" },
@@ -240,6 +243,7 @@ options_parse(struct context *context, int argc, char **argv)
 	context->utc = (context->given & OPTION_UTC) != 0;
 	context->dry_run = (context->given & OPTION_DRY_RUN) != 0;
 	context->kill = (context->given & OPTION_KILL) != 0;
+	context->if_new = (context->given & OPTION_IF_NEW) != 0;
 	context->args = argv + optind;
 	context->n_args = argc - optind;
 	return 0;

@@ -231,6 +231,14 @@ give_back(struct output *out, const size_t *wanted)
 	}
 }
 
+/* Nobody named it: it is left out where nothing stands in it. */
+static bool
+is_rare(const struct output *out, size_t i)
+{
+	return out->settings.columns == NULL &&
+	    (out->choice.columns[i]->flags & OUTPUT_RARE) != 0;
+}
+
 /* What column i needs, by the rows that wait. */
 static void
 measure(struct output *out, size_t i)
@@ -239,10 +247,13 @@ measure(struct output *out, size_t i)
 	    OUTPUT_STATE;
 	char text[OUTPUT_CELL_SIZE], first[OUTPUT_CELL_SIZE];
 
+	bool is_there = !is_rare(out, i);
+
 	cell_text(out, i, NULL, text);
 	out->widths[i] = strlen(text);
 	for (size_t k = 0; k < json_array_size(out->ahead); k++) {
 		cell_text(out, i, json_array_get(out->ahead, k), text);
+		is_there = is_there || strcmp(text, "-") != 0;
 		if (strlen(text) > out->widths[i])
 			out->widths[i] = strlen(text);
 		if (k == 0)
@@ -250,6 +261,8 @@ measure(struct output *out, size_t i)
 		else if (is_state && strcmp(text, first) != 0)
 			out->varies[i] = true;
 	}
+	if (!is_there)
+		out->widths[i] = 0;
 }
 
 static void
@@ -324,10 +337,13 @@ table_object(struct output *out, json_t *object)
 
 	for (size_t i = 0; out->choice.columns[i] != NULL; i++) {
 		cell_text(out, i, NULL, text);
-		if ((int)strlen(text) > width)
+		if ((int)strlen(text) > width && !is_rare(out, i))
 			width = (int)strlen(text);
 	}
 	for (size_t i = 0; out->choice.columns[i] != NULL; i++) {
+		cell_text(out, i, object, text);
+		if (is_rare(out, i) && strcmp(text, "-") == 0)
+			continue;
 		cell_text(out, i, NULL, text);
 		len = (int)strlen(text);
 		colour = cell_colour(out, i, NULL, text);

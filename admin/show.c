@@ -251,8 +251,14 @@ add_draining(const struct output_settings *settings, const json_t *row,
 	const json_t *draining = json_object_get(row, "draining");
 	const json_t *until = json_object_get(draining, "until");
 	bool changed = json_is_true(json_object_get(draining, "changed"));
+	const json_t *worker = json_object_get(row, "worker");
 	char when[80];
 
+	if (json_is_integer(worker))
+		add(buf, size,
+		    "in worker %" JSON_INTEGER_FORMAT
+		    ", which an upgrade replaced",
+		    json_integer_value(worker));
 	if (!json_is_object(draining))
 		return;
 	add(buf, size, "%s %s", changed ? "changed" : "removed",
@@ -313,6 +319,7 @@ note_status_tunnel(const struct output_settings *settings, const json_t *row,
 	if (json_integer_value(json_object_get(row, "refused")) > 0 ||
 	    json_is_object(json_object_get(row, "disabled")) ||
 	    json_is_object(json_object_get(row, "draining")) ||
+	    json_is_integer(json_object_get(row, "worker")) ||
 	    format_is_recent(json_object_get(row, "last_error_at"),
 		ERROR_FRESH))
 		note_tunnel(settings, row, buf, size);
@@ -348,6 +355,7 @@ static const struct output_column tunnel_columns[] = {
 	    value_draining },
 	{ "DRAINING UNTIL", "draining_until", OUTPUT_TIME | OUTPUT_EXTRA, NULL,
 	    value_draining_until },
+	{ "WORKER", "worker", .flags = OUTPUT_RIGHT | OUTPUT_RARE },
 	{ .head = NULL },
 };
 const struct output_view show_tunnels = { tunnel_columns, "no tunnels",

@@ -74,6 +74,7 @@ static const struct output_column session_columns[] = {
 	{ "REASON", "close_reason", .flags = OUTPUT_EXTRA },
 	{ "BY", "closed_by", .flags = OUTPUT_EXTRA },
 	{ "UID", "uid", .flags = OUTPUT_EXTRA },
+	{ "WORKER", "worker", .flags = OUTPUT_RIGHT | OUTPUT_RARE },
 	{ .head = NULL },
 };
 const struct output_view show_sessions = { session_columns, "no sessions",
@@ -185,6 +186,7 @@ static const struct output_column whole_session[] = {
 	{ "down", "down_bytes", 0, text_down_whole, NULL },
 	{ "up/s", "up_rate", .flags = OUTPUT_RATE },
 	{ "down/s", "down_rate", .flags = OUTPUT_RATE },
+	{ "worker", "worker", .flags = OUTPUT_RARE },
 	{ .head = NULL },
 };
 const struct output_view show_session = { whole_session, NULL, NULL };

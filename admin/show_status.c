@@ -129,6 +129,53 @@ status_ledger(struct output *out, const json_t *ledger)
 			sizeof age));
 }
 
+/* One that an upgrade replaced. */
+static void
+status_worker(struct output *out, const json_t *worker)
+{
+	bool utc = output_get_settings(out)->utc;
+	const json_t *until = json_object_get(worker, "until");
+	const json_t *error = json_object_get(worker, "error");
+	json_int_t n = json_integer_value(json_object_get(worker, "sessions"));
+	char pid[FORMAT_SIZE], version[40], since[64], end[64] = "",
+	    why[200] = "";
+
+	if (json_is_string(until) && utc)
+		snprintf(end, sizeof end, ", until %.40s",
+		    json_string_value(until));
+	else if (json_is_string(until))
+		format_age(until, end, sizeof end);
+	if (json_is_string(error))
+		format_value(error, why, sizeof why);
+	output_text(out,
+	    "draining: pid %s, tunneld %s, %" JSON_INTEGER_FORMAT
+	    " session%s, %s %s%s%s%s%s",
+	    format_value(json_object_get(worker, "pid"), pid, sizeof pid),
+	    format_value(json_object_get(worker, "version"), version,
+		sizeof version),
+	    n, n == 1 ? "" : "s", utc ? "since" : "for",
+	    utc ? format_value(json_object_get(worker, "draining_since"), since,
+		      sizeof since) :
+		  format_age(json_object_get(worker, "draining_since"), since,
+		      sizeof since),
+	    end[0] != '\0' && !utc ? ", ends in " : "", end,
+	    why[0] != '\0' ? "; " : "", why);
+}
+
+static void
+status_workers(struct output *out, const json_t *workers)
+{
+	const json_t *worker;
+	const char *state;
+
+	for (size_t i = 0; i < json_array_size(workers); i++) {
+		worker = json_array_get(workers, i);
+		state = json_string_value(json_object_get(worker, "state"));
+		if (state != NULL && strcmp(state, "draining") == 0)
+			status_worker(out, worker);
+	}
+}
+
 static void
 show_list(struct output *out, const struct output_view *view,
     const json_t *list)
@@ -148,6 +195,12 @@ show_status(struct output *out, json_t *status)
 	status_now(out, json_object_get(status, "daemon"));
 	status_gateway(out, json_object_get(status, "gateway"));
 	status_ledger(out, json_object_get(status, "ledger"));
+	status_workers(out, json_object_get(status, "workers"));
+	if (json_is_true(json_object_get(json_object_get(status, "daemon"),
+		"replaced")))
+		output_text(out,
+		    "the program was replaced: 'tunnelctl upgrade' takes it "
+		    "over");
 	output_text(out, "%s", "");
 	show_list(out, &show_status_peers, json_object_get(status, "peers"));
 	output_text(out, "%s", "");
@@ -160,6 +213,8 @@ static const struct output_column version_columns[] = {
 	{ "tunnelctl", "tunnelctl", .flags = 0 },
 	{ "name", "name", .flags = 0 },
 	{ "pid", "pid", .flags = 0 },
+	{ "master", "master", .flags = OUTPUT_RARE },
+	{ "replaced", "replaced", .flags = OUTPUT_EXTRA },
 	{ .head = NULL },
 };
 const struct output_view show_version = { version_columns, NULL, NULL };

@@ -84,6 +84,7 @@ finish_reading(struct watch *watch, double now)
 {
 	watch_list_finish(&watch->model.lists[WATCH_SESSIONS]);
 	watch->answered = true;
+	watch->fresh = false;
 	watch->refused = false;
 	watch->trouble[0] = '\0';
 	watch->dirty = true;
@@ -113,7 +114,9 @@ take_loss(struct watch *watch, const char *error, double now)
 	if (!watch->refused)
 		snprintf(watch->trouble, sizeof watch->trouble,
 		    "trying again: %s", error);
-	watch->next_connect = now + RETRY;
+	/* It hung up on us, having answered: a successor may be there. */
+	watch->next_connect = watch->fresh ? now + RETRY : now;
+	watch->fresh = true;
 	watch_model_forget(&watch->model);
 	watch->dirty = true;
 	if (watch->orders_open > 0)
@@ -131,11 +134,14 @@ take_answer(const struct watch_answer *answer, void *arg)
 		.wall = read_clock(CLOCK_REALTIME),
 	};
 
+	watch->elsewhere = watch->elsewhere || answer->upgraded;
 	if (answer->status == WATCH_LOST) {
 		take_loss(watch, answer->error, now.steady);
 	} else if (answer->tag >= WATCH_TAG_ORDERS) {
 		watch->orders_open--;
 		watch_orders_result(watch, answer);
+	} else if (answer->upgraded) {
+		watch->read_now = true;
 	} else if (answer->status == WATCH_REFUSED) {
 		take_refusal(watch, answer->error);
 	} else if (answer->tag == WATCH_TAG_STATUS) {
@@ -171,10 +177,22 @@ wants_reading(const struct watch *watch)
 	    watch_feed_pending(watch->feed) == 0;
 }
 
+/* The feed tells nobody when it is closed by us. */
+static void
+leave(struct watch *watch, double now)
+{
+	watch_feed_disconnect(watch->feed);
+	watch->elsewhere = false;
+	watch->orders_open = 0;
+	watch->next_connect = now;
+}
+
 /* Does what is due. */
 static void
 advance(struct watch *watch, double now)
 {
+	if (watch->elsewhere)
+		leave(watch, now);
 	if (!watch_feed_is_connected(watch->feed) && now >= watch->next_connect)
 		connect_again(watch, now);
 	if (wants_reading(watch) &&

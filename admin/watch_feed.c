@@ -222,7 +222,13 @@ take_refusal(struct watch_feed *feed, const json_t *line, int tag)
 	const json_t *object = json_object_get(line, "error");
 	json_t *text = json_object_get(object, "message");
 	char error[WATCH_FEED_ERROR_SIZE];
-	struct watch_answer answer = { tag, WATCH_REFUSED, NULL, error };
+	const char *code = json_string_value(json_object_get(object, "code"));
+	struct watch_answer answer = {
+		.tag = tag,
+		.status = WATCH_REFUSED,
+		.error = error,
+		.upgraded = code != NULL && strcmp(code, "upgraded") == 0,
+	};
 
 	if (!json_is_string(text))
 		text = json_object_get(object, "code");

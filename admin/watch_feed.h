@@ -30,6 +30,7 @@ struct watch_answer {
 	enum watch_answer_status status;
 	json_t *data;	   /* borrowed; of pieces and complete answers */
 	const char *error; /* printable ASCII; of the other two */
+	bool upgraded;	   /* refused since another process is to be asked */
 };
 
 /* May ask, must not free the feed, connect or disconnect. */

@@ -135,7 +135,8 @@ is_wanted(const struct watch_model *model, const json_t *tunnel,
 	    has_text(tunnel, "name", model->tunnel);
 }
 
-/* There may be an older one of that label, which drains. No name holds a #. */
+/* There may be an older one of that label, which drains, and others in workers
+ * that do. No name holds a # or an @. */
 static char *
 make_key(const json_t *tunnel, const char *label, char *buf, size_t size)
 {
@@ -143,8 +144,13 @@ make_key(const json_t *tunnel, const char *label, char *buf, size_t size)
 	    *since = json_string_value(json_object_get(json_object_get(tunnel,
 							   "draining"),
 		"since"));
+	const json_t *worker = json_object_get(tunnel, "worker");
+	char pid[32] = "";
 
-	snprintf(buf, size, "%s%s%s", label, since == NULL ? "" : "#",
+	if (json_is_integer(worker))
+		snprintf(pid, sizeof pid, "@%" JSON_INTEGER_FORMAT,
+		    json_integer_value(worker));
+	snprintf(buf, size, "%s%s%s%s", label, pid, since == NULL ? "" : "#",
 	    since == NULL ? "" : since);
 	return buf;
 }
@@ -153,7 +159,7 @@ static void
 take_tunnel(struct watch_list *list, const char *label, const json_t *tunnel,
     double now)
 {
-	char key[LABEL_SIZE + 40];
+	char key[LABEL_SIZE + 80];
 	struct watch_row *row = watch_list_take(list,
 	    make_key(tunnel, label, key, sizeof key));
 	const json_t *address = json_object_get(tunnel, "listen");

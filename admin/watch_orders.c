@@ -130,6 +130,7 @@ watch_orders_result(struct watch *watch, const struct watch_answer *answer)
 	const struct watch_order
 	    *order = &watch->orders[answer->tag - WATCH_TAG_ORDERS];
 	const char *word = words[order->deed];
+	const json_t *unreachable;
 	char what[WATCH_TEXT_SIZE];
 	size_t n;
 
@@ -142,6 +143,15 @@ watch_orders_result(struct watch *watch, const struct watch_answer *answer)
 		return;
 	}
 	n = json_array_size(json_object_get(answer->data, "killed"));
+	unreachable = json_object_get(answer->data, "unreachable");
+	if (json_array_size(unreachable) > 0) {
+		watch_say(watch, WATCH_ERROR,
+		    "%s %s: killed %zu; worker %" JSON_INTEGER_FORMAT
+		    " did not answer",
+		    word, what, n,
+		    json_integer_value(json_array_get(unreachable, 0)));
+		return;
+	}
 	if (order->deed == WATCH_KILL_SESSION && n == 0)
 		watch_say(watch, WATCH_PLAIN, "%s is not open any more", what);
 	else if (order->deed == WATCH_KILL_SESSION)

@@ -298,6 +298,19 @@ metrics_ledger(struct metrics_text *text, struct ledger *ledger)
 	    (double)status.lost);
 }
 
+/* What they have said last: nobody is waited for. */
+static void
+metrics_workers(struct metrics_text *text, struct admin_workers *workers)
+{
+	metrics_text_single(text, "tunneld_draining_workers", METRICS_GAUGE,
+	    "Workers that an upgrade replaced and that still serve sessions.",
+	    (double)admin_workers_count(workers));
+	metrics_text_single(text, "tunneld_draining_sessions", METRICS_GAUGE,
+	    "Sessions of these workers, as they said at most 5 s before the "
+	    "last time that this was read.",
+	    (double)admin_workers_sessions(workers));
+}
+
 /* Bytes; < 0: not known. */
 static double
 metrics_resident(void)
@@ -362,6 +375,7 @@ metrics_collect(const struct admin_context *context, struct evbuffer *out)
 	metrics_text_single(&text, "tunneld_gateway_handshakes", METRICS_GAUGE,
 	    "Connections at the gateway that have not proven who they are.",
 	    (double)gateway_handshakes(context->gateway));
+	metrics_workers(&text, context->workers);
 	metrics_ledger(&text, context->ledger);
 	metrics_process(&text, context);
 	return text.failed ? -1 : 0;
