@@ -31,6 +31,8 @@ static const struct {
 static _Atomic int log_current_target = LOG_TARGET_STDERR;
 static _Atomic int log_current_level = LOG_LEVEL_INFO;
 static _Atomic bool log_echoes = false;
+static void (*log_tap)(const char *text, void *arg);
+static void *log_tap_arg;
 
 void
 log_open(enum log_target target, enum log_level level)
@@ -45,6 +47,13 @@ void
 log_set_echo(bool echo)
 {
 	log_echoes = echo;
+}
+
+void
+log_set_tap(void (*fn)(const char *text, void *arg), void *arg)
+{
+	log_tap = fn;
+	log_tap_arg = arg;
 }
 
 void
@@ -110,6 +119,8 @@ log_write(enum log_level level, const char *fmt, va_list ap)
 	for (p = text; *p != '\0'; p++)
 		if (iscntrl((unsigned char)*p))
 			*p = '?';
+	if (log_tap != NULL && level == LOG_LEVEL_ERROR)
+		log_tap(text, log_tap_arg);
 	if (log_current_target == LOG_TARGET_SYSLOG)
 		syslog(log_levels[level].priority, "%s", text);
 	if (log_current_target == LOG_TARGET_STDERR ||

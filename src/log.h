@@ -30,6 +30,9 @@ void log_set_level(enum log_level level);
  * whoever starts us by hand. */
 void log_set_echo(bool echo);
 enum log_level log_get_level(void);
+/* Each error, as it is logged, also goes to fn, which must not log; for the
+ * start, while there is one thread. NULL: no more. */
+void log_set_tap(void (*fn)(const char *text, void *arg), void *arg);
 
 /* "error", "warning", "notice", "info", "debug" and back; -1 if unknown. */
 const char *log_level_name(enum log_level level);
