@@ -221,6 +221,21 @@ net_bind(const struct addr *addr, struct addr_sock *sock)
 	return fd;
 }
 
+/* What the kernel says of it. */
+static void
+net_learn(struct net_listener *listener, const struct addr *addr)
+{
+	struct addr_sock *bound = &listener->address;
+	struct stat st;
+
+	bound->len = sizeof bound->ss;
+	getsockname(listener->fd, &bound->sa, &bound->len);
+	if (addr->kind == ADDR_UNIX && lstat(addr->host, &st) == 0) {
+		listener->dev = st.st_dev;
+		listener->ino = st.st_ino;
+	}
+}
+
 /* -1 with the reason in error and errno. */
 static int
 net_open(struct net_listener *listener, const struct addr *addr, char *error,
@@ -228,7 +243,6 @@ net_open(struct net_listener *listener, const struct addr *addr, char *error,
 {
 	struct addr_sock *bound = &listener->address;
 	char text[ADDR_TEXT_SIZE];
-	struct stat st;
 	int saved;
 
 	if (addr_to_sock(addr, bound) != 0) {
@@ -247,12 +261,7 @@ net_open(struct net_listener *listener, const struct addr *addr, char *error,
 		errno = saved;
 		return -1;
 	}
-	bound->len = sizeof bound->ss;
-	getsockname(listener->fd, &bound->sa, &bound->len);
-	if (addr->kind == ADDR_UNIX && lstat(addr->host, &st) == 0) {
-		listener->dev = st.st_dev;
-		listener->ino = st.st_ino;
-	}
+	net_learn(listener, addr);
 	return 0;
 }
 
@@ -281,31 +290,58 @@ net_resume(void *arg)
 		    addr_sock_format(&listener->address, text, sizeof text));
 }
 
+/* Without a socket yet. */
+static struct net_listener *
+net_make(struct loop *loop, const struct addr *addr, char *error,
+    size_t error_size)
+{
+	struct net_listener *listener = calloc(1, sizeof *listener);
+
+	if (listener != NULL) {
+		listener->loop = loop;
+		listener->asked = *addr;
+		listener->fd = -1;
+		listener->resume = loop_timer_new(loop, net_resume, listener);
+		if (listener->resume != NULL)
+			return listener;
+		free(listener);
+	}
+	snprintf(error, error_size, "out of memory");
+	errno = ENOMEM;
+	return NULL;
+}
+
 struct net_listener *
 net_listen(struct loop *loop, const struct addr *addr, char *error,
     size_t error_size)
 {
-	struct net_listener *listener = calloc(1, sizeof *listener);
+	struct net_listener *listener;
 	int saved;
 
-	if (listener == NULL) {
-		snprintf(error, error_size, "out of memory");
-		errno = ENOMEM;
-		return NULL;
-	}
-	listener->loop = loop;
-	listener->asked = *addr;
-	listener->fd = -1;
-	listener->resume = loop_timer_new(loop, net_resume, listener);
-	errno = ENOMEM;
-	if (listener->resume == NULL)
-		snprintf(error, error_size, "out of memory");
-	else if (net_open(listener, addr, error, error_size) == 0)
+	listener = net_make(loop, addr, error, error_size);
+	if (listener == NULL ||
+	    net_open(listener, addr, error, error_size) == 0)
 		return listener;
 	saved = errno;
 	net_listener_free(listener);
 	errno = saved;
 	return NULL;
+}
+
+struct net_listener *
+net_adopt(struct loop *loop, const struct addr *addr, int fd, char *error,
+    size_t error_size)
+{
+	struct net_listener *listener;
+
+	listener = net_make(loop, addr, error, error_size);
+	if (listener == NULL) {
+		close(fd);
+		return NULL;
+	}
+	listener->fd = fd;
+	net_learn(listener, addr);
+	return listener;
 }
 
 void
@@ -381,6 +417,12 @@ net_listener_free(struct net_listener *listener)
 	net_listener_take_back(listener);
 	net_close(listener);
 	free(listener);
+}
+
+int
+net_listener_fd(const struct net_listener *listener)
+{
+	return listener->fd;
 }
 
 void

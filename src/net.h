@@ -41,8 +41,15 @@ void net_listener_yield(struct net_listener *listener, bool yields);
  * its place there. NULL is ignored. */
 void net_listener_free(struct net_listener *listener);
 
-/* Its socket file stays when it is freed: another process listens there, too. */
+/* One that listens at that address already, of use in net_inherit. Takes fd,
+ * on failure too. */
+struct net_listener *net_adopt(struct loop *loop, const struct addr *addr,
+    int fd, char *error, size_t error_size);
+/* The file of its UNIX socket stays when it is freed: another process listens
+ * there, too. */
 void net_listener_keep(struct net_listener *listener);
+/* Borrowed; -1 while it is suspended. */
+int net_listener_fd(const struct net_listener *listener);
 
 /* What it is bound to, with the port the kernel picked for port 0. */
 void net_listener_address(const struct net_listener *listener,

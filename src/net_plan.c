@@ -31,6 +31,8 @@ struct net_plan {
 	size_t n_leaves;
 	struct plan_want *wants;
 	size_t n_wants;
+	loop_fn *release;
+	void *release_arg;
 };
 
 struct net_plan *
@@ -41,6 +43,13 @@ net_plan_new(struct loop *loop)
 	if (plan != NULL)
 		plan->loop = loop;
 	return plan;
+}
+
+void
+net_plan_on_release(struct net_plan *plan, loop_fn *fn, void *arg)
+{
+	plan->release = fn;
+	plan->release_arg = arg;
 }
 
 int
@@ -201,11 +210,12 @@ net_plan_bind(struct net_plan *plan, net_plan_error_fn *error, void *arg)
 	return result;
 }
 
-/* Closes those that are in the way of that address. */
-static void
+/* Closes those that are in the way of that address. True if there were any. */
+static bool
 plan_suspend(struct net_plan *plan, const struct addr *addr)
 {
 	struct plan_leave *leave;
+	bool any = false;
 	size_t i;
 
 	for (i = 0; i < plan->n_leaves; i++) {
@@ -216,8 +226,9 @@ plan_suspend(struct net_plan *plan, const struct addr *addr)
 		/* Once more: who came while others were swapped. */
 		net_listener_accept_all(leave->listener);
 		net_listener_suspend(leave->listener);
-		leave->suspended = true;
+		leave->suspended = any = true;
 	}
+	return any;
 }
 
 static void
@@ -245,6 +256,7 @@ plan_restore(struct net_plan *plan, net_plan_error_fn *error, void *arg)
 int
 net_plan_swap(struct net_plan *plan, net_plan_error_fn *error, void *arg)
 {
+	bool released = false;
 	int result = 0;
 	size_t i;
 
@@ -254,7 +266,9 @@ net_plan_swap(struct net_plan *plan, net_plan_error_fn *error, void *arg)
 	/* All that is in the way first: one may be in the way of several. */
 	for (i = 0; i < plan->n_wants; i++)
 		if (plan->wants[i].swap)
-			plan_suspend(plan, &plan->wants[i].addr);
+			released |= plan_suspend(plan, &plan->wants[i].addr);
+	if (released && plan->release != NULL)
+		plan->release(plan->release_arg);
 	for (i = 0; i < plan->n_wants; i++)
 		if (plan->wants[i].swap &&
 		    plan_listen(plan, &plan->wants[i], error, arg) != 0)

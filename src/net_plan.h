@@ -37,6 +37,10 @@ int net_plan_leave(struct net_plan *plan, struct net_listener *listener);
 int net_plan_want(struct net_plan *plan, const struct addr *addr,
     struct net_listener *before, const char *who);
 
+/* Called by net_plan_swap when those in the way are closed here, before others
+ * are bound: whoever else holds these sockets must let go of them in it. */
+void net_plan_on_release(struct net_plan *plan, loop_fn *fn, void *arg);
+
 /* Binds what can be bound now; -1 after calling error() for each that cannot.
  */
 int net_plan_bind(struct net_plan *plan, net_plan_error_fn *error, void *arg);

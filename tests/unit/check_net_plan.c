@@ -293,6 +293,51 @@ START_TEST(swaps_those_that_overlap)
 }
 END_TEST
 
+/* Another process has the socket, too. */
+static void
+let_go(void *arg)
+{
+	int *elsewhere = arg;
+
+	ck_assert_int_ne(*elsewhere, -1);
+	close(*elsewhere);
+	*elsewhere = -1;
+}
+
+START_TEST(swaps_what_another_lets_go)
+{
+	unsigned port = pick_port();
+	struct net_listener *at = listen_at(port_of("127.0.0.1", port), NULL);
+	int elsewhere = dup(net_listener_fd(at)), ticket;
+	struct net_plan *plan = plan_of(at);
+
+	ticket = want(plan, port_of("0.0.0.0", port));
+	net_plan_on_release(plan, let_go, &elsewhere);
+	carry_out(plan);
+	ck_assert_int_eq(elsewhere, -1);
+	net_listener_free(net_plan_take(plan, ticket));
+	net_plan_commit(plan);
+}
+END_TEST
+
+/* Where nothing is in the way nobody is asked. */
+START_TEST(moves_without_letting_go)
+{
+	unsigned port = pick_port();
+	struct net_listener *at = listen_at(port_of("127.0.0.1", port), NULL);
+	int elsewhere = dup(net_listener_fd(at)), ticket;
+	struct net_plan *plan = plan_of(at);
+
+	ticket = want(plan, port_of("127.0.0.1", port));
+	net_plan_on_release(plan, let_go, &elsewhere);
+	carry_out(plan);
+	ck_assert_int_ne(elsewhere, -1);
+	close(elsewhere);
+	net_listener_free(net_plan_take(plan, ticket));
+	net_plan_commit(plan);
+}
+END_TEST
+
 START_TEST(swap_that_fails_is_undone)
 {
 	struct owner owner = { 0 };
@@ -405,6 +450,8 @@ main(void)
 	tcase_add_test(tc, abandoned_plan_changes_nothing);
 	tcase_add_test(tc, each_keeps_its_picked_port);
 	tcase_add_test(tc, swaps_those_that_overlap);
+	tcase_add_test(tc, swaps_what_another_lets_go);
+	tcase_add_test(tc, moves_without_letting_go);
 	tcase_add_test(tc, swap_that_fails_is_undone);
 	tcase_add_test(tc, all_that_is_taken_is_told);
 	tcase_add_test(tc, file_of_another_stays);
