@@ -26,7 +26,7 @@ struct admin {
 	struct loop_watch *watch;
 	struct loop_timer *pause;
 	struct loop_timer *leave; /* who asks nothing is closed then */
-	bool paused; /* said so in the log */
+	bool paused;		  /* said so in the log */
 	struct admin_clients clients;
 };
 
@@ -136,10 +136,11 @@ set_rules(struct admin *admin, const struct admin_options *options,
 
 	rules->owner = options->owner;
 	if (admin_group_find(options->group, &rules->all) != 0)
-		return admin_reason_set(why, "admin_group: there is no group %s",
-		    options->group);
+		return admin_reason_set(why,
+		    "admin_group: there is no group %s", options->group);
 	if (admin_group_find(options->read_group, &rules->look) != 0)
-		return admin_reason_set(why, "admin_read_group: there is no group %s",
+		return admin_reason_set(why,
+		    "admin_read_group: there is no group %s",
 		    options->read_group);
 	admin_judge_describe(rules, false, admin->clients.may_change,
 	    sizeof admin->clients.may_change);
@@ -238,8 +239,8 @@ new_rules(const struct admin *admin, const char *group, const char *read_group,
 {
 	*out = (struct admin_rules){ .owner = admin->rules.owner };
 	if (admin_group_find(group, &out->all) != 0)
-		return admin_reason_set(why, "daemon.admin_group: there is no group %s",
-		    group);
+		return admin_reason_set(why,
+		    "daemon.admin_group: there is no group %s", group);
 	if (admin_group_find(read_group, &out->look) != 0)
 		return admin_reason_set(why,
 		    "daemon.admin_read_group: there is no group "
@@ -346,6 +347,12 @@ admin_leave(struct admin *admin)
 	admin_socket_close(&admin->socket);
 	admin_client_leave_all(&admin->clients);
 	loop_timer_set(admin->leave, ADMIN_LEAVE_SECONDS);
+}
+
+bool
+admin_has_left(const struct admin *admin)
+{
+	return admin->watch == NULL && admin->clients.n == 0;
 }
 
 void

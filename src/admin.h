@@ -111,6 +111,8 @@ void admin_keep(struct admin *admin);
  */
 #define ADMIN_LEAVE_SECONDS 1.0
 void admin_leave(struct admin *admin);
+/* ... and all clients are gone, but for those that were adopted. */
+bool admin_has_left(const struct admin *admin);
 
 /*
  * One more client, a connected stream socket to another process of this

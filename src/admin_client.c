@@ -181,10 +181,9 @@ client_update(struct admin_client *client)
 	    out > 0);
 	if (client->last || out > ADMIN_OUTPUT_MARK)
 		return;
-	if (client->request != NULL ?
-		client->request->next != NULL :
-		client_find_line(client, &len, &skip) ||
-		in > client_line_max(client))
+	if (client->request != NULL ? client->request->next != NULL :
+				      client_find_line(client, &len, &skip) ||
+		    in > client_line_max(client))
 		admin_client_wake(client);
 }
 

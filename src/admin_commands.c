@@ -46,8 +46,12 @@ bool
 admin_refuse_draining(struct admin_request *request,
     const struct admin_context *context)
 {
-	if (context->draining_us == 0)
+	if (context->draining_us != 0)
+		admin_fail(request, "refused", "this worker is draining");
+	else if (context->upgrading)
+		admin_fail(request, "busy",
+		    "an upgrade is under way: ask again");
+	else
 		return false;
-	admin_fail(request, "refused", "this worker is draining");
 	return true;
 }

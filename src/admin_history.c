@@ -197,8 +197,7 @@ admin_query_done(const struct history_rows *rows, const char *error, void *arg)
 		admin_fail(request, "not_found", "no session has the id %lld",
 		    (long long)id);
 	else
-		admin_answer(request,
-		    session_of_ledger(&rows->sessions[0]));
+		admin_answer(request, session_of_ledger(&rows->sessions[0]));
 }
 
 static void

@@ -222,8 +222,7 @@ worker_turn(void *arg)
 	struct admin_worker *worker = arg;
 	size_t waits;
 
-	if (!worker->broken && worker_take_line(worker) &&
-	    !worker->broken) {
+	if (!worker->broken && worker_take_line(worker) && !worker->broken) {
 		loop_task_queue(worker->loop, &worker->task);
 	} else if (worker->eof || worker->broken) {
 		admin_workers_lost(worker);

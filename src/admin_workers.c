@@ -33,7 +33,7 @@ struct admin_ask {
 	struct loop_task task;
 	bool called; /* done was */
 	size_t n, n_open;
-	size_t next;	   /* of jobs: whose lines are being taken */
+	size_t next; /* of jobs: whose lines are being taken */
 	struct admin_job jobs[];
 };
 

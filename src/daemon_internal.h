@@ -3,17 +3,25 @@
  * daemon_internal: what the files of daemon share, and nobody else includes.
  *
  * daemon.c is its life; daemon_peers.c what peers tell it; daemon_reload.c
- * another configuration; daemon_change.c what that does, in words.  Floor 6.
+ * another configuration; daemon_change.c what that does, in words;
+ * daemon_master.c what its master tells it, and is told; daemon_drain.c how it
+ * leaves to another worker; daemon_users.c users on the way from one to the
+ * other.  Floor 6.
  */
 #ifndef TUNNELD_DAEMON_INTERNAL_H
 #define TUNNELD_DAEMON_INTERNAL_H
 
+#include <sys/queue.h>
+#include <sys/stat.h>
+
 #include "admin_commands.h"
+#include "admin_workers.h"
 #include "daemon.h"
 #include "metrics.h"
 #include "privilege.h"
 
 struct daemon_link;
+struct daemon_older;
 
 enum { DAEMON_SIGNALS = 3 };
 
@@ -40,6 +48,34 @@ struct daemon {
 	struct loop_signal *signals[DAEMON_SIGNALS];
 	struct loop_timer *reload; /* SIGHUP came */
 	double reloaded_at;
+	bool serving; /* accepts and dials */
+	/* The master; NULL: none. */
+	struct handover *master;
+	struct handover_start given;
+	struct net_inherited *inherited; /* until everything is bound */
+	int lock_fd;
+	struct loop_watch *master_watch;
+	struct loop_timer *alive;
+	uint64_t kept; /* a sum of what the master keeps */
+	struct loop_timer *ready;
+	bool is_ready; /* and has said so */
+	struct stat binary;
+	struct admin_workers *workers; /* that drain */
+	/* An upgrade, while one is under way. */
+	bool upgrading;
+	admin_upgraded_fn *upgraded; /* NULL: nobody waits for the answer */
+	void *upgraded_arg;
+	struct loop_timer *upgrade;
+	bool hung_up; /* SIGHUP came meanwhile */
+	/* Leaving. */
+	bool draining;
+	struct loop_timer *drain; /* looks whether it is done */
+	double drain_since;	  /* as loop_now */
+	double drain_end;	  /* its sessions end then; 0: never */
+	double idle_since;	  /* there are none; 0: there are some */
+	struct handover *heir;	  /* users who wait go there */
+	struct loop_watch *heir_watch;
+	LIST_HEAD(, daemon_older) olders; /* and come from there */
 };
 
 /* daemon.c */
@@ -65,5 +101,49 @@ int daemon_change_describe(const struct daemon *daemon,
     const struct config *after, json_t *change); /* 0, or -1: memory */
 /* One line. Returns buf. */
 char *daemon_change_text(const json_t *change, char *buf, size_t size);
+
+/* daemon_master.c */
+/* Listens to the master from now on, where there is one. -1: memory. */
+int daemon_meet_master(struct daemon *daemon);
+/* Is killed when the master dies; once more after root was given up, which
+ * takes that back. -1: it is dead. */
+int daemon_stay_with_master(const struct daemon *daemon);
+/* Before anything is bound: what of the inherited listeners the configuration
+ * wants. The rest is let go. */
+void daemon_claim(struct daemon *daemon);
+void daemon_get_inherited_admin(struct daemon *daemon,
+    struct admin_inherited *out);
+/* Everything is there: waits for GO, or, without a master, goes. */
+void daemon_ready(void *daemon);
+/* What it listens on; at once, or (a loop_fn) waits until the master has let
+ * go of what is not among it. */
+void daemon_keep(struct daemon *daemon);
+void daemon_release(void *daemon);
+/* For the service manager. */
+void daemon_notify(struct daemon *daemon, const char *text);
+/* As admin_context.upgrade and .replaced. */
+void daemon_upgrade(admin_upgraded_fn *done, void *done_arg, void *daemon);
+bool daemon_is_replaced(void *daemon);
+/* Tells whoever waits for it. why is NULL if it succeeded. */
+void daemon_upgraded(struct daemon *daemon, const char *why, pid_t pid,
+    const char *version);
+void daemon_leave_master(struct daemon *daemon); /* at the end of all */
+
+/* daemon.c */
+void daemon_go(struct daemon *daemon); /* accepts and dials from now on */
+
+/* daemon_drain.c */
+/* To the worker of that pid. */
+void daemon_drain(struct daemon *daemon, pid_t pid, const char *version);
+void daemon_end_sessions(struct daemon *daemon);
+/* The timer. */
+void daemon_drain_check(void *daemon);
+
+/* daemon_users.c; both take fd. */
+void daemon_set_heir(struct daemon *daemon, int fd);
+void daemon_add_older(struct daemon *daemon, int fd);
+/* As tunnels_give_fn. */
+void daemon_give_user(struct tunnel_user *user, void *daemon);
+void daemon_forget_users(struct daemon *daemon); /* at the end of all */
 
 #endif

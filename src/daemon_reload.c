@@ -6,8 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-#include <systemd/sd-daemon.h>
-
 #include "config_diff.h"
 #include "history_json.h"
 #include "session.h"
@@ -163,6 +161,7 @@ reload_prepare(struct reload *reload)
 		reload_say_error("out of memory", reload);
 		return -1;
 	}
+	net_plan_on_release(reload->plan, daemon_release, daemon);
 	if (net_plan_bind(reload->plan, reload_say_error, reload) != 0)
 		return -1;
 	return net_plan_swap(reload->plan, reload_say_error, reload);
@@ -177,6 +176,8 @@ reload_abandon(struct reload *reload)
 	peers_abandon(reload->peers);
 	net_plan_abandon(reload->plan);
 	config_unref(reload->after);
+	/* What was let go for a swap that failed. */
+	daemon_keep(reload->daemon);
 }
 
 /* --- commit ----------------------------------------------------------------- */
@@ -238,6 +239,7 @@ reload_commit(struct reload *reload)
 		    after->daemon.admin_read_group);
 	reload_set_log(daemon, &before->daemon, &after->daemon);
 	config_unref(before);
+	daemon_keep(daemon);
 }
 
 /* --- say ---------------------------------------------------------------------- */
@@ -334,7 +336,13 @@ reload_say(struct daemon *daemon, const struct admin_reload *out)
 static void
 reload_run(struct reload *reload)
 {
-	if (reload_load(reload) != 0 || reload_compare(reload) != 0 ||
+	/* The successor has read the file already, perhaps. */
+	if (reload->daemon->upgrading && !reload->out->dry_run)
+		reload_say_error("an upgrade is under way, which reads the "
+				 "configuration anew",
+		    reload);
+	if (reload_failed(reload) || reload_load(reload) != 0 ||
+	    reload_compare(reload) != 0 ||
 	    (!reload->out->dry_run && reload_prepare(reload) != 0) ||
 	    reload->out->dry_run) {
 		reload_abandon(reload);
@@ -348,13 +356,15 @@ reload_run(struct reload *reload)
 
 /* systemd's Type=notify-reload waits for READY after a later RELOADING. */
 static void
-reload_notify_begin(void)
+reload_notify_begin(struct daemon *daemon)
 {
 	struct timespec now;
+	char text[80];
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld",
+	snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld",
 	    (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+	daemon_notify(daemon, text);
 }
 
 void
@@ -371,13 +381,13 @@ daemon_reload(struct admin_reload *out, void *arg)
 		return;
 	}
 	if (!out->dry_run)
-		reload_notify_begin();
+		reload_notify_begin(daemon);
 	reload_run(&reload);
 	reload_sum_up(out);
 	if (out->dry_run)
 		return;
 	reload_say(daemon, out);
-	sd_notify(0, "READY=1");
+	daemon_notify(daemon, "READY=1");
 }
 
 void
@@ -406,6 +416,10 @@ daemon_hangup(void *arg)
 	struct daemon *daemon = arg;
 	double since = loop_now(daemon->loop) - daemon->reloaded_at;
 
+	if (daemon->upgrading || daemon->draining || !daemon->serving) {
+		daemon->hung_up = true;
+		return;
+	}
 	/* One that is due will read what this one was sent for. */
 	if (!loop_timer_is_set(daemon->reload))
 		loop_timer_set(daemon->reload, RELOAD_PAUSE - since);

@@ -202,9 +202,12 @@ gateway_new(const struct gateway_params *params,
 	};
 	auth_random(&gateway->context.dummy, sizeof gateway->context.dummy);
 	gateway_set_config(gateway, params->config);
+	gateway->params.inherited = NULL;
 	for (i = 0; i < conf->n_listen; i++) {
-		struct net_listener *listener = net_listen(params->loop,
-		    &conf->listen[i], text, sizeof text);
+		struct net_listener
+		    *listener = net_inherited_listen(params->inherited,
+			params->loop, &conf->listen[i], GATEWAY_WHO, text,
+			sizeof text);
 
 		if (listener != NULL) {
 			gateway->listeners[gateway->n_listeners++] = listener;
@@ -248,8 +251,8 @@ void
 gateway_leave(struct gateway *gateway)
 {
 	while (gateway->n_listeners > 0) {
-		struct net_listener *listener =
-		    gateway->listeners[--gateway->n_listeners];
+		struct net_listener
+		    *listener = gateway->listeners[--gateway->n_listeners];
 
 		net_listener_keep(listener);
 		net_listener_free(listener);
@@ -282,6 +285,12 @@ void
 gateway_address(const struct gateway *gateway, size_t i, struct addr_sock *out)
 {
 	net_listener_address(gateway->listeners[i], out);
+}
+
+struct net_listener *
+gateway_listener(const struct gateway *gateway, size_t i)
+{
+	return gateway->listeners[i];
 }
 
 size_t

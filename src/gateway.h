@@ -10,15 +10,21 @@
 #define TUNNELD_GATEWAY_H
 
 #include "config.h"
+#include "net_inherit.h"
 #include "net_plan.h"
 #include "peers.h"
 
 struct gateway;
 
+/* Whose its listeners are, to net_inherit. */
+#define GATEWAY_WHO "gateway"
+
 struct gateway_params {
 	struct loop *loop;
 	struct tls *tls;
 	const struct peers *peers;
+	struct net_inherited *inherited; /* of use in gateway_new alone; NULL:
+					    nothing */
 	const struct config *config; /* must outlive the gateway, or until the
 					next gateway_commit */
 };
@@ -51,6 +57,8 @@ void gateway_abandon(struct gateway_change *change); /* NULL is ignored */
 size_t gateway_listeners(const struct gateway *gateway);
 void gateway_address(const struct gateway *gateway, size_t i,
     struct addr_sock *out);
+/* The i'th; borrowed. */
+struct net_listener *gateway_listener(const struct gateway *gateway, size_t i);
 /* Strangers at this moment. */
 size_t gateway_handshakes(const struct gateway *gateway);
 

@@ -144,6 +144,8 @@ struct ledger_disabled {
 /* Queues it, and remembers at once. -1: too many. */
 int ledger_set_disabled(struct ledger *ledger,
     const struct ledger_disabled *what, bool disabled);
+/* That table was read: it is what is known. */
+bool ledger_is_loaded(struct ledger *ledger);
 /* Whether that is switched off; out may be NULL. As far as is known: see
  * ledger_options.loaded. Takes no lock that is held across disk work. */
 bool ledger_get_disabled(struct ledger *ledger, const char *peer,

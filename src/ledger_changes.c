@@ -94,6 +94,17 @@ ledger_set_disabled(struct ledger *ledger, const struct ledger_disabled *what,
 }
 
 bool
+ledger_is_loaded(struct ledger *ledger)
+{
+	bool loaded;
+
+	pthread_mutex_lock(&ledger->lock);
+	loaded = ledger->read_switches;
+	pthread_mutex_unlock(&ledger->lock);
+	return loaded;
+}
+
+bool
 ledger_get_disabled(struct ledger *ledger, const char *peer, const char *tunnel,
     struct ledger_disabled *out)
 {

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,19 +13,22 @@
 #include "config.h"
 #include "daemon.h"
 #include "log.h"
+#include "master.h"
 
 #define MAIN_CONFIG "/etc/tunneld/tunnels.conf"
 
-enum { MAIN_OPTIONS = 256 };
+enum { MAIN_OPTIONS = 256, MAIN_NO_MASTER };
 
 static const char main_usage[] =
-    "usage: tunneld [-ftvVh] [-c FILE]\n"
+    "usage: tunneld [-ftvVh] [--no-master] [-c FILE]\n"
     "\n"
     "  -c, --config FILE  the configuration (" MAIN_CONFIG ")\n"
     "  -f, --foreground   log to stderr, whatever the configuration says\n"
     "  -t, --test         check the configuration, say all that is wrong\n"
     "                     with it, and exit\n"
     "  -v, --verbose      log at level debug\n"
+    "      --no-master    do all of it in this process, for debugging:\n"
+    "                     without upgrades, and nobody starts it anew\n"
     "      --options      list the options of the configuration, and exit\n"
     "  -V, --version      print the version, and exit\n"
     "  -h, --help         print this, and exit\n"
@@ -34,7 +38,7 @@ static const char main_usage[] =
 
 struct main_arguments {
 	const char *path;
-	bool foreground, test, verbose;
+	bool foreground, test, verbose, no_master;
 };
 
 static void
@@ -53,6 +57,7 @@ main_parse(int argc, char **argv, struct main_arguments *out)
 		{ "foreground", no_argument, NULL, 'f' },
 		{ "test", no_argument, NULL, 't' },
 		{ "verbose", no_argument, NULL, 'v' },
+		{ "no-master", no_argument, NULL, MAIN_NO_MASTER },
 		{ "options", no_argument, NULL, MAIN_OPTIONS },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
@@ -74,6 +79,9 @@ main_parse(int argc, char **argv, struct main_arguments *out)
 			break;
 		case 'v':
 			out->verbose = true;
+			break;
+		case MAIN_NO_MASTER:
+			out->no_master = true;
 			break;
 		case MAIN_OPTIONS:
 			config_options_print(main_print_line, NULL);
@@ -125,44 +133,146 @@ main_raise_limits(void)
 		log_warning("cannot raise the number of open files");
 }
 
-int
-main(int argc, char **argv)
-{
-	struct main_arguments arguments = { 0 };
-	struct config_errors errors;
-	struct daemon_start start = { .version = VERSION };
-	struct daemon *daemon;
-	int status = main_parse(argc, argv, &arguments);
+/* --- a worker's failure to start ---------------------------------------- */
 
-	if (status != -1)
-		return status;
-	start.config = config_load(arguments.path, &errors);
-	if (start.config == NULL) {
-		main_print_errors(&errors);
-		config_errors_clear(&errors);
-		return 1;
+/* What went wrong, for the master to tell whoever asked for an upgrade. */
+struct main_complaints {
+	char text[HANDOVER_TEXT_MAX];
+	size_t len;
+};
+
+static void
+main_complain(const char *text, void *arg)
+{
+	struct main_complaints *complaints = arg;
+	size_t left = sizeof complaints->text - complaints->len;
+	int len = snprintf(complaints->text + complaints->len, left, "%s%s",
+	    complaints->len > 0 ? "\n" : "", text);
+
+	/* What does not fit is in the log. */
+	if (len > 0 && (size_t)len < left)
+		complaints->len += (size_t)len;
+}
+
+static void
+main_complain_config(struct main_complaints *complaints,
+    const struct config_errors *errors)
+{
+	char line[sizeof errors->list->message + PATH_MAX];
+	size_t i;
+
+	for (i = 0; i < errors->n; i++) {
+		snprintf(line, sizeof line, "%s:%d: %s", errors->list[i].file,
+		    errors->list[i].line, errors->list[i].message);
+		main_complain(line, complaints);
 	}
-	config_errors_clear(&errors);
-	if (arguments.test) {
-		printf("%s: no errors; peers: %zu, tunnels: %zu\n",
-		    arguments.path, start.config->n_peers,
-		    start.config->n_tunnels);
-		config_unref(start.config);
-		return 0;
-	}
-	log_open(arguments.foreground ? LOG_TARGET_STDERR :
-					start.config->daemon.log,
-	    arguments.verbose ? LOG_LEVEL_DEBUG :
-				start.config->daemon.log_level);
-	start.foreground = arguments.foreground;
-	start.verbose = arguments.verbose;
-	log_set_echo(true);
+}
+
+/* --- what there is to do -------------------------------------------------- */
+
+static int
+main_test(const struct main_arguments *arguments, struct config *config)
+{
+	printf("%s: no errors; peers: %zu, tunnels: %zu\n", arguments->path,
+	    config->n_peers, config->n_tunnels);
+	config_unref(config);
+	return 0;
+}
+
+/* The daemon itself: of a master, or alone. */
+static int
+main_work(struct daemon_start *start)
+{
+	struct main_complaints complaints = { .len = 0 };
+	struct handover *master = start->master;
+	struct daemon *daemon;
+	int status;
+
+	/* Whoever starts it by hand looks at stderr. */
+	log_set_echo(master == NULL || start->given.why == HANDOVER_FIRST);
+	log_set_tap(main_complain, &complaints);
 	main_raise_limits();
-	daemon = daemon_new(&start);
-	if (daemon == NULL)
+	daemon = daemon_new(start);
+	log_set_tap(NULL, NULL);
+	if (daemon == NULL) {
+		if (master != NULL)
+			(void)handover_say(master, HANDOVER_FAILED,
+			    complaints.text);
+		handover_free(master);
 		return 1;
+	}
 	log_set_echo(false);
 	status = daemon_run(daemon);
 	daemon_free(daemon);
 	return status;
+}
+
+/* Errors go to stderr, and to the master. */
+static struct config *
+main_load(const struct main_arguments *arguments, struct handover *master)
+{
+	struct main_complaints complaints = { .len = 0 };
+	struct config_errors errors;
+	struct config *config = config_load(arguments->path, &errors);
+
+	if (config == NULL) {
+		main_print_errors(&errors);
+		main_complain_config(&complaints, &errors);
+		if (master != NULL)
+			(void)handover_say(master, HANDOVER_FAILED,
+			    complaints.text);
+	}
+	config_errors_clear(&errors);
+	return config;
+}
+
+static void
+main_open_log(const struct main_arguments *arguments,
+    const struct config_daemon *conf)
+{
+	log_open(arguments->foreground ? LOG_TARGET_STDERR : conf->log,
+	    arguments->verbose ? LOG_LEVEL_DEBUG : conf->log_level);
+}
+
+/* -1: this process is no worker; else 0, or its exit status. */
+static int
+main_meet_master(struct daemon_start *start)
+{
+	const char *number = getenv(MASTER_VARIABLE);
+	int fd = number == NULL ? -1 : atoi(number);
+
+	start->lock_fd = -1;
+	if (number == NULL)
+		return -1;
+	unsetenv(MASTER_VARIABLE);
+	return daemon_start_receive(start, fd) == 0 ? 0 : 1;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct main_arguments arguments = { 0 };
+	struct daemon_start start = { .version = VERSION };
+	int status = main_parse(argc, argv, &arguments), worker;
+
+	if (status != -1)
+		return status;
+	worker = main_meet_master(&start);
+	if (worker > 0)
+		return 1;
+	start.config = main_load(&arguments, start.master);
+	if (start.config == NULL) {
+		handover_free(start.master);
+		return 1;
+	}
+	if (arguments.test)
+		return main_test(&arguments, start.config);
+	main_open_log(&arguments, &start.config->daemon);
+	start.foreground = arguments.foreground;
+	start.verbose = arguments.verbose;
+	if (worker == 0 || arguments.no_master)
+		return main_work(&start);
+	config_unref(start.config);
+	main_raise_limits();
+	return master_run(argv);
 }

@@ -312,8 +312,8 @@ metrics_make(struct loop *loop)
 }
 
 struct metrics *
-metrics_new(struct loop *loop, const struct addr *listen, char *error,
-    size_t error_size)
+metrics_new(struct loop *loop, struct net_inherited *inherited,
+    const struct addr *listen, char *error, size_t error_size)
 {
 	struct metrics *metrics = metrics_make(loop);
 
@@ -321,7 +321,8 @@ metrics_new(struct loop *loop, const struct addr *listen, char *error,
 		snprintf(error, error_size, "out of memory");
 		return NULL;
 	}
-	metrics->bound = net_listen(loop, listen, error, error_size);
+	metrics->bound = net_inherited_listen(inherited, loop, listen,
+	    METRICS_WHO, error, error_size);
 	if (metrics->bound == NULL) {
 		metrics_free(metrics);
 		return NULL;
@@ -356,6 +357,12 @@ metrics_free(struct metrics *metrics)
 		if (metrics->clients[i].bev != NULL)
 			metrics_drop_client(metrics, &metrics->clients[i]);
 	free(metrics);
+}
+
+struct net_listener *
+metrics_listener(const struct metrics *metrics)
+{
+	return metrics->bound;
 }
 
 /* --- another configuration ------------------------------------------------------ */

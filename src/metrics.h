@@ -11,23 +11,29 @@
 #define TUNNELD_METRICS_H
 
 #include "admin_commands.h"
+#include "net_inherit.h"
 #include "net_plan.h"
 
 #define METRICS_CLIENTS_MAX 32
 
 struct metrics;
 
+/* Whose its listener is, to net_inherit. */
+#define METRICS_WHO "metrics"
+
 /*
  * Binds the address of config.metrics (before privileges are dropped); serves
- * from metrics_start on. NULL with the reason in error. Not to be called
+ * from metrics_start on. inherited may be NULL. NULL with the reason in error. Not to be called
  * without such an address.
  */
-struct metrics *metrics_new(struct loop *loop, const struct addr *listen,
-    char *error, size_t error_size);
+struct metrics *metrics_new(struct loop *loop, struct net_inherited *inherited,
+    const struct addr *listen, char *error, size_t error_size);
 /* The context is that of the admin commands, and must outlive it. */
 void metrics_start(struct metrics *metrics,
     const struct admin_context *context);
 void metrics_free(struct metrics *metrics); /* NULL is ignored */
+/* Borrowed. */
+struct net_listener *metrics_listener(const struct metrics *metrics);
 
 /*
  * Another configuration: the address as in tunnels_prepare. `metrics` is NULL

@@ -88,26 +88,35 @@ tunnels_new(const struct tunnels_params *params)
 	return tunnels;
 }
 
+char *
+tunnel_who(const char *label, char buf[NET_WHO_SIZE])
+{
+	snprintf(buf, NET_WHO_SIZE, "tunnel %s", label);
+	return buf;
+}
+
 int
 tunnels_listen(struct tunnels *tunnels,
     void (*error)(const char *text, void *arg), void *arg)
 {
-	char text[400], line[600];
+	char text[400], line[600], who[NET_WHO_SIZE];
 	struct tunnel *tunnel;
 	int result = 0;
 
 	TAILQ_FOREACH(tunnel, &tunnels->all, entry) {
 		if (!tunnel->conf->has_listen)
 			continue;
-		tunnel->listener = net_listen(tunnels->params.loop,
-		    &tunnel->conf->listen, text, sizeof text);
+		tunnel
+		    ->listener = net_inherited_listen(tunnels->params.inherited,
+		    tunnels->params.loop, &tunnel->conf->listen,
+		    tunnel_who(tunnel->label, who), text, sizeof text);
 		if (tunnel->listener != NULL)
 			continue;
-		snprintf(line, sizeof line, "tunnel %s: %s", tunnel->label,
-		    text);
+		snprintf(line, sizeof line, "%s: %s", who, text);
 		error(line, arg);
 		result = -1;
 	}
+	tunnels->params.inherited = NULL;
 	return result;
 }
 

@@ -18,7 +18,7 @@
 #include "events.h"
 #include "ledger.h"
 #include "linger.h"
-#include "net.h"
+#include "net_inherit.h"
 #include "peers.h"
 #include "pipe.h"
 #include "relay.h"
@@ -111,7 +111,9 @@ struct tunnels_params {
 	struct peers *peers;
 	struct ledger *ledger;
 	struct events *events;
-	const struct config *config; /* of use in tunnels_new alone */
+	const struct config *config;	 /* of use in tunnels_new alone */
+	struct net_inherited *inherited; /* of use in tunnels_listen alone;
+					    NULL: nothing */
 };
 
 struct tunnels;
@@ -137,6 +139,8 @@ struct tunnels {
 };
 
 struct tunnels *tunnels_new(const struct tunnels_params *params);
+/* Whose a tunnel's listener is, to net_inherit. Returns buf. */
+char *tunnel_who(const char *label, char buf[NET_WHO_SIZE]);
 /* Binds every listener; -1 after calling error() for each that fails. */
 int tunnels_listen(struct tunnels *tunnels,
     void (*error)(const char *text, void *arg), void *arg);

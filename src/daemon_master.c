@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: ISC */
+#include "daemon_internal.h"
+
+#include <sys/prctl.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <systemd/sd-daemon.h>
+
+/* Seconds. */
+#define MASTER_BEGIN 10.0    /* what a worker is given comes by then */
+#define MASTER_RELEASE 2.0   /* and the answer of a busy master */
+#define MASTER_ANSWER 60.0   /* an upgrade has ended somehow */
+#define MASTER_ALIVE_MIN 0.1 /* between two signs of life */
+
+/* Whose the admin socket and its lock are. */
+#define ADMIN_WHO "admin"
+#define ADMIN_LOCK_WHO "admin lock"
+
+/* --- what a worker is given --------------------------------------------------- */
+
+static void
+start_take(struct daemon_start *start, const struct handover_message *message)
+{
+	if (message->fd == -1)
+		return;
+	if (strcmp(message->body, ADMIN_LOCK_WHO) != 0)
+		net_inherited_add(start->inherited, message->fd, message->body);
+	else if (start->lock_fd == -1)
+		start->lock_fd = message->fd;
+	else
+		close(message->fd);
+}
+
+int
+daemon_start_receive(struct daemon_start *start, int fd)
+{
+	struct handover_message message;
+	enum handover_status status = HANDOVER_OK;
+	bool begun = false;
+
+	start->lock_fd = -1;
+	start->master = handover_new(fd);
+	start->inherited = net_inherited_new();
+	while (start->master != NULL && start->inherited != NULL) {
+		status = handover_await(start->master, &message, MASTER_BEGIN);
+		if (status != HANDOVER_OK)
+			break;
+		if (message.type == HANDOVER_START &&
+		    message.len >= sizeof start->given) {
+			memcpy(&start->given, message.body,
+			    sizeof start->given);
+			begun = true;
+		} else if (message.type == HANDOVER_LISTENER) {
+			start_take(start, &message);
+		} else if (message.type == HANDOVER_BEGIN && begun) {
+			return 0;
+		}
+	}
+	log_error("the master said nothing of use: a worker is started by its "
+		  "master alone");
+	return -1;
+}
+
+/* --- what it listens on --------------------------------------------------------- */
+
+typedef void keep_fn(int fd, const char *who, void *arg);
+
+static void
+keep_each(const struct daemon *daemon, keep_fn *fn, void *arg)
+{
+	const struct tunnel *tunnel;
+	char who[NET_WHO_SIZE];
+	int fd = -1, lock_fd = -1;
+	size_t i;
+
+	if (daemon->admin != NULL)
+		admin_descriptors(daemon->admin, &fd, &lock_fd);
+	fn(fd, ADMIN_WHO, arg);
+	fn(lock_fd, ADMIN_LOCK_WHO, arg);
+	for (i = 0; i < gateway_listeners(daemon->gateway); i++)
+		fn(net_listener_fd(gateway_listener(daemon->gateway, i)),
+		    GATEWAY_WHO, arg);
+	if (daemon->metrics != NULL)
+		fn(net_listener_fd(metrics_listener(daemon->metrics)),
+		    METRICS_WHO, arg);
+	TAILQ_FOREACH(tunnel, &daemon->tunnels->all, entry)
+		if (tunnel->listener != NULL)
+			fn(net_listener_fd(tunnel->listener),
+			    tunnel_who(tunnel->label, who), arg);
+}
+
+static void
+keep_send(int fd, const char *who, void *arg)
+{
+	struct daemon *daemon = arg;
+	struct handover_message message = {
+		.type = HANDOVER_KEEP,
+		.body = who,
+		.len = strlen(who),
+		.fd = fd,
+	};
+
+	if (fd != -1)
+		(void)handover_send(daemon->master, &message);
+}
+
+/* FNV-1a, of what is the same as long as all of it is. */
+static void
+keep_sum(int fd, const char *who, void *arg)
+{
+	uint64_t *sum = arg;
+	struct stat st;
+
+	if (fd == -1 || fstat(fd, &st) != 0)
+		return;
+	*sum = (*sum ^ (uint64_t)st.st_ino) * UINT64_C(1099511628211);
+	for (; *who != '\0'; who++)
+		*sum = (*sum ^ (uint8_t)*who) * UINT64_C(1099511628211);
+}
+
+/* Sending what could not be sent at once. */
+static void
+master_set_watch(struct daemon *daemon)
+{
+	if (daemon->master_watch != NULL)
+		loop_watch_set(daemon->master_watch, true,
+		    handover_is_pending(daemon->master));
+}
+
+static void
+keep_end(struct daemon *daemon, bool answer)
+{
+	struct handover_message kept = {
+		.type = HANDOVER_KEPT,
+		.number = answer,
+		.fd = -1,
+	};
+
+	(void)handover_send(daemon->master, &kept);
+	master_set_watch(daemon);
+}
+
+void
+daemon_keep(struct daemon *daemon)
+{
+	uint64_t sum = UINT64_C(14695981039346656037);
+
+	if (daemon->master == NULL || daemon->draining)
+		return;
+	keep_each(daemon, keep_sum, &sum);
+	if (sum == daemon->kept)
+		return;
+	daemon->kept = sum;
+	keep_each(daemon, keep_send, daemon);
+	keep_end(daemon, false);
+}
+
+static void master_message(struct daemon *daemon,
+    const struct handover_message *message);
+
+/* Waits, but not for long: for a moment of a reload or a start, and the master
+ * does little else than to answer. */
+static void
+release_await(struct daemon *daemon)
+{
+	struct handover_message message;
+
+	keep_end(daemon, true);
+	while (handover_await(daemon->master, &message, MASTER_RELEASE) ==
+	    HANDOVER_OK) {
+		if (message.type == HANDOVER_KEPT_ALL)
+			return;
+		master_message(daemon, &message);
+	}
+	log_warning("the master does not answer");
+}
+
+void
+daemon_release(void *arg)
+{
+	struct daemon *daemon = arg;
+
+	if (daemon->master == NULL)
+		return;
+	daemon->kept = 0;
+	keep_each(daemon, keep_send, daemon);
+	release_await(daemon);
+}
+
+static void
+claim_one(struct daemon *daemon, const struct addr *addr, const char *who)
+{
+	net_inherited_claim(daemon->inherited, addr, who);
+}
+
+void
+daemon_claim(struct daemon *daemon)
+{
+	const struct config *config = daemon->config;
+	struct addr admin = { .kind = ADDR_UNIX };
+	char label[NAME_SIZE * 2], who[NET_WHO_SIZE];
+	size_t i;
+
+	if (daemon->inherited == NULL)
+		return;
+	snprintf(admin.host, sizeof admin.host, "%s",
+	    config->daemon.admin_socket);
+	claim_one(daemon, &admin, ADMIN_WHO);
+	for (i = 0; i < config->gateway.n_listen; i++)
+		claim_one(daemon, &config->gateway.listen[i], GATEWAY_WHO);
+	if (config->metrics.has_listen)
+		claim_one(daemon, &config->metrics.listen, METRICS_WHO);
+	for (i = 0; i < config->n_tunnels; i++) {
+		if (!config->tunnels[i]->has_listen)
+			continue;
+		config_tunnel_label(config->tunnels[i], label, sizeof label);
+		claim_one(daemon, &config->tunnels[i]->listen,
+		    tunnel_who(label, who));
+	}
+	/* While there is one that serves, they are his. */
+	if (net_inherited_drop(daemon->inherited) == 0 ||
+	    daemon->given.why == HANDOVER_SUCCESSOR)
+		return;
+	net_inherited_each(daemon->inherited, keep_send, daemon);
+	keep_send(daemon->lock_fd, ADMIN_LOCK_WHO, daemon);
+	release_await(daemon);
+}
+
+/* The admin socket's: it takes them another way. */
+void
+daemon_get_inherited_admin(struct daemon *daemon, struct admin_inherited *out)
+{
+	struct addr admin = { .kind = ADDR_UNIX };
+
+	snprintf(admin.host, sizeof admin.host, "%s",
+	    daemon->config->daemon.admin_socket);
+	out->fd = net_inherited_take(daemon->inherited, &admin, ADMIN_WHO);
+	out->lock_fd = daemon->lock_fd;
+	daemon->lock_fd = -1;
+}
+
+/* --- the master speaks ------------------------------------------------------------ */
+
+static void
+master_message(struct daemon *daemon, const struct handover_message *message)
+{
+	const char *text = message->body;
+	int fd = message->fd;
+
+	switch (message->type) {
+	case HANDOVER_GO:
+		if (daemon->is_ready && !daemon->serving)
+			daemon_go(daemon);
+		break;
+	case HANDOVER_UPGRADE:
+		/* SIGHUP, and there is another binary. */
+		daemon_upgrade(NULL, NULL, daemon);
+		break;
+	case HANDOVER_REFUSED:
+		daemon_upgraded(daemon, text, 0, NULL);
+		break;
+	case HANDOVER_HEIR:
+		daemon_set_heir(daemon, fd);
+		return;
+	case HANDOVER_OLDER:
+		daemon_add_older(daemon, fd);
+		return;
+	case HANDOVER_GUEST:
+		if (fd != -1 && admin_adopt(daemon->admin, fd) != 0)
+			log_error("out of memory: the worker that serves "
+				  "cannot ask this one");
+		return;
+	case HANDOVER_ELDER:
+		if (fd != -1 &&
+		    admin_workers_add(daemon->workers, fd,
+			(pid_t)message->number) != 0)
+			log_error("out of memory: worker %d cannot be asked",
+			    (int)message->number);
+		return;
+	case HANDOVER_DRAIN:
+		daemon_drain(daemon, (pid_t)message->number, text);
+		break;
+	case HANDOVER_END:
+		daemon_end_sessions(daemon);
+		break;
+	default:
+		break;
+	}
+	if (fd != -1)
+		close(fd);
+}
+
+static void
+master_gone(struct daemon *daemon)
+{
+	/* This process is killed with it, mostly before it comes here. */
+	log_error("the master is gone");
+	loop_watch_free(daemon->master_watch);
+	daemon->master_watch = NULL;
+	loop_stop(daemon->loop);
+}
+
+static void
+master_ready(int fd, bool readable, bool writable, void *arg)
+{
+	struct daemon *daemon = arg;
+	struct handover_message message;
+	enum handover_status status = HANDOVER_AGAIN;
+
+	(void)fd;
+	(void)readable;
+	(void)writable;
+	if (handover_flush(daemon->master) == -1) {
+		master_gone(daemon);
+		return;
+	}
+	while (daemon->master_watch != NULL &&
+	    (status = handover_receive(daemon->master, &message)) ==
+		HANDOVER_OK)
+		master_message(daemon, &message);
+	if (status == HANDOVER_GONE)
+		master_gone(daemon);
+	else
+		master_set_watch(daemon);
+}
+
+/* Also looks whether a listener that was lost listens again. */
+static void
+master_alive(void *arg)
+{
+	struct daemon *daemon = arg;
+	double every = (double)daemon->given.alive_ms / 1000;
+
+	(void)handover_say(daemon->master, HANDOVER_ALIVE, NULL);
+	if (daemon->serving)
+		daemon_keep(daemon);
+	master_set_watch(daemon);
+	loop_timer_set(daemon->alive,
+	    every < MASTER_ALIVE_MIN ? MASTER_ALIVE_MIN : every);
+}
+
+int
+daemon_meet_master(struct daemon *daemon)
+{
+	daemon->ready = loop_timer_new(daemon->loop, daemon_ready, daemon);
+	if (daemon->ready == NULL)
+		return -1;
+	if (daemon->master == NULL)
+		return 0;
+	(void)stat("/proc/self/exe", &daemon->binary);
+	daemon->master_watch = loop_watch_new(daemon->loop,
+	    handover_fd(daemon->master), true, false, master_ready, daemon);
+	daemon->alive = loop_timer_new(daemon->loop, master_alive, daemon);
+	return daemon->master_watch == NULL || daemon->alive == NULL ? -1 : 0;
+}
+
+void
+daemon_leave_master(struct daemon *daemon)
+{
+	loop_watch_free(daemon->master_watch);
+	loop_timer_free(daemon->alive);
+	loop_timer_free(daemon->ready);
+	loop_timer_free(daemon->upgrade);
+	handover_free(daemon->master);
+	net_inherited_free(daemon->inherited);
+	if (daemon->lock_fd != -1)
+		close(daemon->lock_fd);
+}
+
+int
+daemon_stay_with_master(const struct daemon *daemon)
+{
+	if (daemon->master == NULL)
+		return 0;
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
+	    getppid() == (pid_t)daemon->given.master)
+		return 0;
+	log_error("the master is gone");
+	return -1;
+}
+
+/* --- ready ------------------------------------------------------------------------- */
+
+void
+daemon_ready(void *arg)
+{
+	struct daemon *daemon = arg;
+
+	if (daemon->is_ready)
+		return;
+	daemon->is_ready = true;
+	loop_timer_cancel(daemon->ready);
+	if (daemon->master == NULL) {
+		daemon_go(daemon);
+		return;
+	}
+	daemon_keep(daemon);
+	(void)handover_say(daemon->master, HANDOVER_READY, daemon->version);
+	master_alive(daemon);
+}
+
+void
+daemon_notify(struct daemon *daemon, const char *text)
+{
+	if (daemon->master == NULL) {
+		sd_notify(0, text);
+		return;
+	}
+	(void)handover_say(daemon->master, HANDOVER_NOTIFY, text);
+	master_set_watch(daemon);
+}
+
+/* --- an upgrade ---------------------------------------------------------------------- */
+
+bool
+daemon_is_replaced(void *arg)
+{
+	const struct daemon *daemon = arg;
+	struct stat st;
+
+	return daemon->master != NULL && stat(daemon->given.path, &st) == 0 &&
+	    (st.st_dev != daemon->binary.st_dev ||
+		st.st_ino != daemon->binary.st_ino);
+}
+
+static void
+upgrade_timed_out(void *arg)
+{
+	daemon_upgraded(arg, "the master does not answer", 0, NULL);
+}
+
+void
+daemon_upgrade(admin_upgraded_fn *done, void *done_arg, void *arg)
+{
+	struct daemon *daemon = arg;
+	struct admin_upgraded outcome = { .why = NULL };
+
+	if (daemon->upgrade == NULL)
+		daemon->upgrade = loop_timer_new(daemon->loop,
+		    upgrade_timed_out, daemon);
+	if (daemon->master == NULL)
+		outcome.why = "there is no master: tunneld was started with "
+			      "--no-master";
+	else if (daemon->draining)
+		outcome.why = "this worker is draining";
+	else if (daemon->upgrading)
+		outcome.why = "an upgrade is under way";
+	else if (!daemon->serving || daemon->upgrade == NULL ||
+	    handover_say(daemon->master, HANDOVER_UPGRADE, NULL) != 0)
+		outcome.why = "the master takes nothing";
+	if (outcome.why != NULL) {
+		if (done != NULL)
+			done(&outcome, done_arg);
+		return;
+	}
+	daemon->upgrading = daemon->admin_context.upgrading = true;
+	daemon->upgraded = done;
+	daemon->upgraded_arg = done_arg;
+	loop_timer_set(daemon->upgrade, MASTER_ANSWER);
+	master_set_watch(daemon);
+}
+
+void
+daemon_upgraded(struct daemon *daemon, const char *why, pid_t pid,
+    const char *version)
+{
+	struct admin_upgraded outcome = {
+		.ok = why == NULL,
+		.why = why,
+		.pid = pid,
+		.version = version,
+		.old_pid = getpid(),
+		.sessions = daemon->tunnels->n_sessions,
+	};
+	admin_upgraded_fn *done = daemon->upgraded;
+
+	loop_timer_cancel(daemon->upgrade);
+	daemon->upgrading = daemon->admin_context.upgrading = false;
+	daemon->upgraded = NULL;
+	if (done != NULL)
+		done(&outcome, daemon->upgraded_arg);
+	if (why != NULL && daemon->hung_up) {
+		daemon->hung_up = false;
+		daemon_hangup(daemon);
+	}
+}
