@@ -14,24 +14,34 @@ import tempfile
 import time
 
 from adminsocket import Admin
-from harness import (FACTOR, IS_ROOT, TROUBLE, TUNNELCTL, TUNNELD, end_process,
-                     holds_secret, render, run, spawn, wait_until)
+from harness import (FACTOR, IS_ROOT, MASTER, TROUBLE, TUNNELCTL, TUNNELD,
+                     end_process, holds_secret, knows_master, render, run,
+                     spawn, wait_until)
+from processes import children, descriptors, identify, is_running, rss_kib
 
 
 class Daemon:
     """One tunneld with a directory of its own. `config` is a dict that
-    start() writes out, unless `text` is given."""
+    start() writes out, unless `text` is given.
+
+    Most run without a master: the process that was started is the one that
+    serves. With `master` it is the master, and what serves is `pid`. With
+    `own_binary` what is run is a copy, for replace_binary()."""
 
     def __init__(self, name, *, gateway=None, peers=(), tunnels=(),
                  daemon=None, user=None, netns=None, nofile=None, text=None,
-                 directory=None, env=None):
+                 directory=None, env=None, master=None, own_binary=False):
         self.name = name
+        self.master = MASTER if master is None else master
+        self.own_binary = own_binary
         self.user = user if IS_ROOT else None
         self.netns = netns
         self.nofile = nofile
         self.env = env or {}
         self.text = text
         self.process = None
+        self.wrapper = []       # what starts it, in the same process
+        self.pass_fds = ()
         self.stopped_by_test = False
         self.expect_status = 0
         self.own_directory = directory is None
@@ -92,19 +102,21 @@ class Daemon:
         """Starts the process and waits for nothing."""
         assert self.process is None or self.process.poll() is not None
         self.write_config()
-        if self.user and self.binary == TUNNELD:
+        if (self.user or self.own_binary) and self.binary == TUNNELD:
             # The build may lie where an ordinary user cannot reach it.
             self.binary = shutil.copy(TUNNELD, self.path("tunneld"))
             os.chmod(self.binary, 0o755)
+        words = list(options or ["-f", "-c", self.config_path])
+        if not self.master and knows_master():
+            words.append("--no-master")
         log = os.open(self.log_path,
                       os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             self.process = spawn(
-                [self.binary] + list(options or ["-f", "-c",
-                                                 self.config_path]),
+                self.wrapper + [self.binary] + words,
                 netns=self.netns, user=self.user, nofile=self.nofile,
                 stdout=log, stderr=log, cwd=self.directory,
-                env=dict(os.environ, **self.env))
+                pass_fds=self.pass_fds, env=dict(os.environ, **self.env))
         finally:
             os.close(log)
         self.stopped_by_test = False
@@ -121,23 +133,38 @@ class Daemon:
         assert status is None, "%s ended with status %s:\n%s" % (
             self.name, status, self.log())
         try:
-            return self.version()["pid"] == self.process.pid
+            version = self.version()
         except (OSError, ConnectionError):
             return False
+        return version["master" if self.master else "pid"] == self.process.pid
 
     def version(self):
         return self.admin("version")
 
     def signal(self, number):
-        self.process.send_signal(number)
+        """To the process that was started; but to stop and to go on is for
+        those that serve."""
+        if number in (signal.SIGSTOP, signal.SIGCONT):
+            for one in self.processes():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(one.pid, number)
+        else:
+            self.process.send_signal(number)
 
     def kill(self):
         """SIGKILL: no farewell."""
         self.stopped_by_test = True
+        there = self.processes()
         end_process(self.process)
+        self.wait_gone(there)
+
+    def wait_gone(self, processes, deadline=5):
+        wait_until(lambda: not any(map(is_running, processes)), deadline,
+                   "the workers of %s to end" % self.name)
 
     def stop(self, within=2.0):
         """SIGTERM; the promises of an orderly end are checked."""
+        there = self.processes()
         began = time.monotonic()
         self.signal(signal.SIGTERM)
         try:
@@ -151,6 +178,7 @@ class Daemon:
             "%s ended with status %d" % (self.name, status)
         assert took < within * FACTOR, \
             "%s took %.2f s to end" % (self.name, took)
+        self.wait_gone(there, 1)
 
     def freeze_ports(self):
         """Puts the ports that were bound into the config, so that the next
@@ -187,6 +215,53 @@ class Daemon:
     def remove(self):
         if self.own_directory:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    # master and worker
+
+    def processes(self):
+        """Those that serve: the workers, oldest first, or the only one."""
+        if self.master:
+            return children(self.process.pid)
+        return [identify(self.process.pid)]
+
+    @property
+    def pid(self):
+        """Of the process that serves; the newest, should there be several.
+        As the kernel knows it: nobody is asked."""
+        if not self.master:
+            return self.process.pid
+        return wait_until(self.processes, 40, "a worker")[-1].pid
+
+    @property
+    def worker(self):
+        """The same by its own word."""
+        return self.version()["pid"]
+
+    def upgrade(self):
+        """tunnelctl upgrade; the pids (now, before)."""
+        before = self.worker
+        said = self.ctl("upgrade", as_json=False)
+        found = re.search(r"upgraded to tunneld (\S+), pid (\d+)", said)
+        assert found, said
+        now = self.version()
+        assert (now["version"], now["pid"]) == (found[1], int(found[2]))
+        assert now["pid"] != before and now["master"] == self.process.pid
+        return now["pid"], before
+
+    def replace_binary(self, script=None, mode=0o755, change=None):
+        """Another file in the place of the binary: tunneld again (its bytes
+        changed by a function), or a shell script."""
+        assert self.own_binary and self.binary != TUNNELD
+        if script is None:
+            with open(TUNNELD, "rb") as file:
+                data = file.read()
+            data = change(data) if change else data
+        else:
+            data = b"#!/bin/sh\n" + script.encode() + b"\n"
+        with open(self.binary + ".new", "wb") as file:
+            file.write(data)
+        os.chmod(self.binary + ".new", mode)
+        os.rename(self.binary + ".new", self.binary)
 
     # what it says
 
@@ -273,11 +348,10 @@ class Daemon:
     # what the kernel says
 
     def fds(self):
-        return len(os.listdir("/proc/%d/fd" % self.process.pid))
+        return len(descriptors(self.pid))
 
     def rss_kib(self):
-        with open("/proc/%d/status" % self.process.pid) as file:
-            return int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))
+        return rss_kib(self.pid)
 
     def query(self, sql, *args):
         """Reads its database behind its back."""

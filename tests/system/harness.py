@@ -5,9 +5,11 @@ and what a config is made of.
 TUNNELD_BUILD   directory with the tunneld and tunnelctl to test
                 (default: the root of the source tree)
 TUNNELD_SLOW    set when the binaries are instrumented: every deadline grows
+TUNNELD_MASTER  set to run every daemon under a master
 """
 
 import base64
+import functools
 import os
 import pwd
 import random
@@ -24,6 +26,7 @@ BUILD = os.path.realpath(os.environ.get("TUNNELD_BUILD") or ROOT)
 TUNNELD = os.path.join(BUILD, "tunneld")
 TUNNELCTL = os.path.join(BUILD, "tunnelctl")
 SLOW = bool(os.environ.get("TUNNELD_SLOW"))
+MASTER = bool(os.environ.get("TUNNELD_MASTER"))
 FACTOR = 6.0 if SLOW else 1.0
 IS_ROOT = os.geteuid() == 0
 ORDINARY_USER = "nobody"
@@ -85,6 +88,11 @@ def need(*programs):
     for program in programs:
         if not shutil.which(program):
             pytest.skip("%s IS NOT INSTALLED" % program.upper())
+
+
+@functools.lru_cache(maxsize=None)
+def knows_master():
+    return "--no-master" in run(TUNNELD, "--help").stdout
 
 
 def need_root(why):

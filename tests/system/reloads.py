@@ -160,12 +160,12 @@ def remove(d, name):
 def listening(d):
     """{address: inode} of all its listening sockets of TCP over IPv4."""
     own = set()
-    base = "/proc/%d/fd" % d.process.pid
+    base = "/proc/%d/fd" % d.pid
     for fd in os.listdir(base):
         with contextlib.suppress(OSError):
             own.add(os.readlink(os.path.join(base, fd)))
     found = {}
-    with open("/proc/%d/net/tcp" % d.process.pid) as file:
+    with open("/proc/%d/net/tcp" % d.pid) as file:
         for line in file.readlines()[1:]:
             words = line.split()
             if words[3] == "0A" and "socket:[%s]" % words[9] in own:

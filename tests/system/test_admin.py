@@ -81,7 +81,7 @@ def test_bad_requests(alone, client, line, identity, code):
     got = error_of(client, line)
     assert got[0] == identity
     assert got[1] == code or got[1] in code
-    assert client("version")["pid"] == alone.process.pid
+    assert client("version")["pid"] == alone.pid
     round_trip(alone.entry)
 
 
@@ -387,7 +387,7 @@ def test_another_user_is_refused(reachable):
 
 def test_root_may_administer_an_ordinary_daemon(daemon):
     d = daemon("alone", user=ORDINARY_USER).start()
-    assert d.ctl("status")["daemon"]["pid"] == d.process.pid
+    assert d.ctl("status")["daemon"]["pid"] == d.pid
     if harness.IS_ROOT:
         status, said = ctl_as(d, ORDINARY_USER, ["status"])
         assert status == 0, said
@@ -431,7 +431,7 @@ def test_daemon_user_drops_root(daemon, echo):
     entry = pwd.getpwnam(ORDINARY_USER)
     os.chown(d.directory, entry.pw_uid, entry.pw_gid)
     d.start()
-    with open("/proc/%d/status" % d.process.pid) as file:
+    with open("/proc/%d/status" % d.pid) as file:
         text = file.read()
     assert re.search(r"Uid:\s+(\d+)\s+(\d+)\s+(\d+)", text).groups() == \
         (str(entry.pw_uid),) * 3

@@ -72,7 +72,7 @@ def test_second_daemon_refuses_to_start(daemon):
     assert second.process.wait(10 * FACTOR) == 1
     said = second.log()
     assert first.admin_path in said
-    assert first.version()["pid"] == first.process.pid
+    assert first.version()["pid"] == first.pid
     # And the first one's socket is still its own after that.
     first.ctl("status")
 
@@ -109,7 +109,7 @@ def test_sd_notify(daemon, closing):
     d.launch()
     words = sock.recv(4096).decode().split("\n")
     assert "READY=1" in words
-    assert d.version()["pid"] == d.process.pid
+    assert d.version()["pid"] == d.pid
     d.stop()
     while "STOPPING=1" not in words:
         words = sock.recv(4096).decode().split("\n")
@@ -120,7 +120,7 @@ def test_never_forks_and_logs_as_told(daemon):
     stays the one that was started."""
     d = daemon("alone")
     d.start("-c", d.config_path)
-    assert d.version()["pid"] == d.process.pid
+    assert d.version()["pid"] == d.pid
     assert d.log()
     quiet = daemon("quiet", daemon={"log": "syslog"})
     quiet.start("-c", quiet.config_path)

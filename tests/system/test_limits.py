@@ -27,7 +27,7 @@ def user(request):
 
 
 def uid_of(d):
-    return os.stat("/proc/%d" % d.process.pid).st_uid
+    return os.stat("/proc/%d" % d.pid).st_uid
 
 
 # --- pipes ----------------------------------------------------------------
@@ -158,7 +158,7 @@ def test_burst_of_2000_connections(pair, security, echo, user):
 
 
 def cpu_seconds(d):
-    with open("/proc/%d/stat" % d.process.pid) as file:
+    with open("/proc/%d/stat" % d.pid) as file:
         fields = file.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -117,9 +117,9 @@ def test_numbers_agree_with_status(pair_of, security, echo):
             assert abs(now("process_start_time_seconds") -
                        (time.time() - status["daemon"]["uptime"])) < 5
             assert now("process_open_fds") == pytest.approx(
-                len(os.listdir("/proc/%d/fd" % d.process.pid)), abs=4)
+                len(os.listdir("/proc/%d/fd" % d.pid)), abs=4)
             assert now("process_max_fds") > now("process_open_fds")
-            with open("/proc/%d/statm" % d.process.pid) as file:
+            with open("/proc/%d/statm" % d.pid) as file:
                 resident = int(file.read().split()[1])
             assert now("process_resident_memory_bytes") == pytest.approx(
                 resident * resource.getpagesize(), rel=0.2)

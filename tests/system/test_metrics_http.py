@@ -103,7 +103,7 @@ def test_what_is_no_request(daemon, sent):
 # --- clients that are no good -----------------------------------------------
 
 def fds(d):
-    return len(os.listdir("/proc/%d/fd" % d.process.pid))
+    return len(os.listdir("/proc/%d/fd" % d.pid))
 
 
 def fds_at_rest(d):
@@ -232,6 +232,6 @@ def test_out_of_descriptors(daemon, echo):
 
 def d_cpu(d):
     """Seconds of processor time."""
-    with open("/proc/%d/stat" % d.process.pid) as file:
+    with open("/proc/%d/stat" % d.pid) as file:
         fields = file.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

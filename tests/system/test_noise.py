@@ -196,7 +196,7 @@ def huge_client_hello():
 
 def peak_kib(d):
     """The most memory that it ever had."""
-    with open("/proc/%d/status" % d.process.pid) as file:
+    with open("/proc/%d/status" % d.pid) as file:
         return next(int(line.split()[1]) for line in file
                     if line.startswith("VmHWM"))
 

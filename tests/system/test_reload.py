@@ -317,7 +317,7 @@ def test_as_another_user(daemon, echo):
     user = pwd.getpwnam(harness.ORDINARY_USER)
     os.chown(d.directory, user.pw_uid, user.pw_gid)
     d.start()
-    assert os.stat("/proc/%d" % d.process.pid).st_uid == user.pw_uid
+    assert os.stat("/proc/%d" % d.pid).st_uid == user.pw_uid
     tunnel_of(d, "own")["max_held"] = 3
     apply(d)
     settled(d)
