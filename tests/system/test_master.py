@@ -1,0 +1,470 @@
+# SPDX-License-Identifier: ISC
+"""The master: it starts the worker, and another one when that dies; it takes
+signals, and everybody with it when it goes."""
+
+import contextlib
+import os
+import pwd
+import re
+import signal
+import stat
+import time
+
+import pytest
+
+import harness
+from harness import FACTOR, wait_until
+from processes import descriptors, is_running, zombies
+from reloads import is_refused, listening, settled, tunnel_of
+from services import (Listener, Pump, ask, connect, drain, read_exactly,
+                      round_trip)
+# The fixtures are used by name.
+from upgrades import (CRASHES, alone, crash, ended, mastered,  # noqa: F401
+                      order, own, wait_draining, waits, workers)
+
+
+def status_of(pid):
+    with open("/proc/%d/status" % pid) as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file
+                    if ":\t" in line)
+
+
+# --- what it is -----------------------------------------------------------
+
+def test_two_processes(alone):
+    """The one that was started, without threads, and its worker."""
+    d = alone()
+    worker, = d.processes()
+    assert d.version()["pid"] == worker.pid != d.process.pid
+    assert d.version()["master"] == d.process.pid
+    master = status_of(d.process.pid)
+    assert master["Threads"] == "1" and master["Seccomp"] == "0"
+    assert int(master["VmRSS"].split()[0]) < \
+        int(status_of(worker.pid)["VmRSS"].split()[0]) or harness.SLOW
+    with open("/proc/%d/cmdline" % worker.pid) as file:
+        assert file.read().startswith("tunneld: worker")
+    with open("/proc/%d/cmdline" % d.process.pid) as file:
+        assert file.read().startswith(d.binary + "\0")
+    round_trip(own(d))
+
+
+def test_no_descriptor_too_many(alone):
+    """What a worker has not been given it does not have; what tunneld was
+    started with does not go to it."""
+    read, write = os.pipe()
+    d = alone(start=False)
+    d.pass_fds = (read, write)
+    with os.fdopen(read), os.fdopen(write):
+        d.start()
+        link = "pipe:[%d]" % os.stat(read).st_ino
+        d.upgrade()
+        for _ in range(2):
+            assert link not in descriptors(d.worker).values()
+            crash(d)
+    # A service or a child of it gets none of ours.
+    for line in os.listdir("/proc/%d/fdinfo" % d.worker):
+        if int(line) > 2:
+            with contextlib.suppress(FileNotFoundError), \
+                    open("/proc/%d/fdinfo/%s" % (d.worker, line)) as file:
+                flags = int(re.search(r"flags:\s+(\d+)", file.read())[1], 8)
+                assert flags & os.O_CLOEXEC, descriptors(d.worker)[int(line)]
+
+
+def test_first_worker_fails(alone, closing):
+    """As without a master: status 1, and why."""
+    taken = closing(Listener())
+    for spoil, why in ((lambda d: d.config["tunnels"].append(
+            {"name": "b", "listen": taken.address,
+             "connect": taken.address}), taken.address),
+            (lambda d: d.config["tunnels"].append({"name": "/"}), "name"),
+            (lambda d: d.config["daemon"].update(admin_group="no-such"),
+             "no-such")):
+        d = alone(start=False)
+        spoil(d)
+        d.expect_status = 1
+        d.launch()
+        assert d.process.wait(15 * FACTOR) == 1
+        assert why in d.log()
+        assert "starting another" not in d.log()
+        assert not os.path.exists(d.admin_path)
+
+
+def test_second_daemon(alone, daemon):
+    first = alone()
+    second = daemon("alone", master=True, daemon={
+        "admin_socket": first.admin_path}).launch()
+    second.expect_status = 1
+    assert second.process.wait(10 * FACTOR) == 1
+    assert first.admin_path in second.log()
+    assert first.version()["master"] == first.process.pid
+    first.upgrade()
+    third = daemon("alone", daemon={
+        "admin_socket": first.admin_path}).launch()
+    third.expect_status = 1
+    assert third.process.wait(10 * FACTOR) == 1
+    first.ctl("status")
+
+
+# --- a worker that dies ---------------------------------------------------
+
+@pytest.mark.parametrize("number", CRASHES)
+@pytest.mark.parametrize("who", ["edge", "home"])
+def test_crash(mastered, who, number):
+    """Another one comes; sessions go, links come back, users who come
+    meanwhile are served."""
+    p = mastered
+    d = getattr(p, who)
+    entry = p.entry("web")
+    with connect(entry) as user:
+        ask(user)
+        uid = p.the_uid()
+        worker = d.processes()[-1]
+        os.kill(worker.pid, number)
+        wait_until(lambda: not is_running(worker), 5, "it to die")
+        with connect(entry) as other:
+            other.sendall(b"hello")
+            assert read_exactly(other, 5) == b"hello"
+        drain(user)
+    assert d.worker != worker.pid and d.version()["master"] == d.process.pid
+    assert "worker %d died: signal %d; starting another in 0.1 s" % (
+        worker.pid, number) in d.log()
+    assert d.closed_one(uid)["close_reason"] == "daemon_lost"
+    assert ended(d, worker.pid) == "lost"
+    assert zombies(d.process.pid) == []
+    p.wait_up()
+    round_trip(entry)
+
+
+@pytest.mark.parametrize("number", CRASHES)
+def test_nobody_is_refused(alone, closing, number):
+    """Callers in a loop: those whose session it was are cut off, all others
+    are served; the port is never closed."""
+    d = alone()
+    entry = own(d)
+    refused = []
+
+    def call():
+        """Whether served or cut off."""
+        try:
+            with connect(entry) as sock:
+                sock.sendall(b"ring")
+                return read_exactly(sock, 4) == b"ring"
+        except ConnectionRefusedError as error:
+            refused.append(error)
+            raise
+        except (OSError, AssertionError):
+            return False
+    done = []
+
+    def calls():
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            done.append(call())
+    before = listening(d)
+    pumps = [Pump(calls) for _ in range(3)]
+    for _ in range(3):
+        crash(d, number)
+        round_trip(entry)
+    for pump in pumps:
+        pump.result()
+    assert not refused
+    assert done.count(True) > 10 and done.count(False) <= 3 * 3
+    assert listening(d) == before
+
+
+def test_the_queue_of_a_long_pause(alone):
+    """Crash upon crash: hundreds come in the seconds until the next worker,
+    say their word, and are served by it."""
+    d = alone()
+    entry = own(d)
+    for _ in range(4):
+        crash(d)
+    worker = d.processes()[-1]
+    os.kill(worker.pid, signal.SIGKILL)
+    wait_until(lambda: not is_running(worker), 5, "it to die")
+    users = []
+    try:
+        for count in range(300):
+            users.append(connect(entry))
+            users[-1].sendall(b"%04d" % count)
+        assert d.processes() == [], "it was there before them: a poor test"
+        for count, user in enumerate(users):
+            assert read_exactly(user, 4) == b"%04d" % count
+    finally:
+        for user in users:
+            user.close()
+    assert waits(d) == [0.1, 0.2, 0.4, 0.8, 1.6]
+
+
+def test_crashes_in_a_loop(alone):
+    """It waits longer and longer, and is there once it can be."""
+    d = alone()
+    entry = own(d)
+    d.replace_binary("kill -9 $$")
+    began = time.monotonic()
+    os.kill(d.worker, signal.SIGKILL)
+    wait_until(lambda: len(waits(d)) >= 5, 20, "five tries")
+    took = time.monotonic() - began
+    assert waits(d)[:5] == [0.1, 0.2, 0.4, 0.8, 1.6]
+    assert 1.4 < took < 5 * FACTOR
+    with connect(entry) as user:
+        user.sendall(b"patience")
+        d.replace_binary()
+        assert read_exactly(user, 8) == b"patience"
+    assert own(d) == entry
+    assert len(waits(d)) <= 7
+    d.upgrade()
+
+
+@pytest.mark.parametrize("what", ["exits", "missing", "not-executable"])
+def test_binary_is_bad_at_a_crash(alone, what):
+    d = alone()
+    entry = own(d)
+    if what == "exits":
+        d.replace_binary("exit 1")
+    elif what == "missing":
+        os.rename(d.binary, d.binary + ".away")
+    else:
+        os.chmod(d.binary, 0o644)
+    os.kill(d.worker, signal.SIGKILL)
+    wait_until(lambda: len(waits(d)) >= 3, 20, "some tries")
+    with connect(entry) as user:
+        user.sendall(b"patience")
+        d.replace_binary()
+        assert read_exactly(user, 8) == b"patience"
+    assert d.process.poll() is None
+
+
+def test_config_is_broken_at_a_crash(alone):
+    """It is tried again until it is not; the ports are kept."""
+    d = alone()
+    entry = own(d)
+    good = d.config["tunnels"][:]
+    d.config["tunnels"].append({"name": "lost", "peer": "nobody"})
+    d.write_config()
+    os.kill(d.worker, signal.SIGKILL)
+    wait_until(lambda: len(waits(d)) >= 3 and "nobody" in d.log(), 20,
+               "some tries")
+    with connect(entry) as user:
+        user.sendall(b"patience")
+        d.config["tunnels"] = good
+        d.write_config()
+        assert read_exactly(user, 8) == b"patience"
+    settled(d)
+    assert own(d) == entry
+
+
+def test_draining_workers_survive_a_crash(mastered):
+    """They have nothing to do with it; and the next worker finds them."""
+    p, d = mastered, mastered.edge
+    with connect(p.entry("web")) as user:
+        ask(user)
+        uid = p.the_uid()
+        before = d.upgrade()[1]
+        for number in CRASHES:
+            crash(d, number)
+            ask(user)
+        assert is_running(d.processes()[0])
+        wait_until(lambda: [w["pid"] for w in workers(d)] == [before], 10,
+                   "it to be seen")
+        assert uid in {r["uid"] for r in d.sessions()}
+        p.wait_up()
+        round_trip(p.entry("web"))
+    wait_draining(d, 0)
+    assert d.closed_one(uid)["close_reason"] == "closed"
+
+
+def test_crash_while_it_is_upgraded(mastered):
+    """The old worker dies while the new one starts: whichever way it goes,
+    there is one in the end."""
+    p, d = mastered, mastered.edge
+    for number in CRASHES * 2:
+        before = d.processes()[-1]
+        pump = Pump(order, d, "upgrade")
+        wait_until(lambda: len(d.processes()) == 2 or not pump.is_alive(), 10,
+                   "another one", 0.001)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(before.pid, number)
+        with contextlib.suppress(ConnectionError, OSError):
+            pump.result()
+        wait_until(lambda: d.worker != before.pid, 15, "another worker")
+        wait_until(lambda: len(d.processes()) == 1, 40, "no more than one")
+        round_trip(p.entry("web"))
+
+
+# --- the master's end -----------------------------------------------------
+
+def with_draining(p, d, count=2):
+    """So many workers drain, each with a session."""
+    users = []
+    for _ in range(count):
+        users.append(connect(p.entry("web")))
+        ask(users[-1])
+        d.upgrade()
+        p.wait_up()
+    users.append(connect(p.entry("web")))
+    ask(users[-1])
+    assert len(d.processes()) == count + 1
+    return users
+
+
+@pytest.mark.parametrize("who", ["edge", "home"])
+def test_sigkill(mastered, who):
+    """All workers go with it; ports are free; it can be started again."""
+    p = mastered
+    d = getattr(p, who)
+    p.edge.freeze_ports()
+    p.point_home(p.edge.gateway())
+    users = with_draining(p, d)
+    places = list(listening(d))
+    there = d.processes()
+    os.kill(d.process.pid, signal.SIGKILL)
+    d.process.wait()
+    d.stopped_by_test = True
+    d.wait_gone(there, 3)
+    for user in users:
+        assert drain(user) in ("reset", "end")
+        user.close()
+    assert all(is_refused(place) for place in places)
+    d.start()
+    p.wait_up()
+    round_trip(p.entry("web"))
+    rows = d.closed(3)
+    assert {r["close_reason"] for r in rows if r["close_reason"] !=
+            "closed"} == {"daemon_lost"}
+
+
+def test_sigkill_of_one_that_dropped_root(daemon, echo):
+    """Who changes its user loses what the kernel would do for it."""
+    harness.need_root("dropping it")
+    d = daemon("alone", master=True, daemon={"user": harness.ORDINARY_USER},
+               tunnels=[{"name": "own", "listen": "127.0.0.1:0",
+                         "connect": echo.address}])
+    user = pwd.getpwnam(harness.ORDINARY_USER)
+    os.chown(d.directory, user.pw_uid, user.pw_gid)
+    d.start()
+    with connect(own(d)) as old:
+        ask(old)
+        d.upgrade()
+        # Even one that stands still.
+        there = d.processes()
+        assert len(there) == 2
+        d.kill()
+        d.wait_gone(there, 3)
+
+
+@pytest.mark.parametrize("stopped", ["current", "draining"])
+def test_sigkill_while_workers_stand_still(mastered, stopped):
+    p, d = mastered, mastered.edge
+    users = with_draining(p, d, 1)
+    there = d.processes()
+    os.kill(there[0 if stopped == "draining" else 1].pid, signal.SIGSTOP)
+    d.stopped_by_test = True
+    harness.end_process(d.process)
+    d.wait_gone(there, 3)
+    for user in users:
+        user.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_sigterm(mastered, number, tmp_path):
+    """In order: status 0, in less than two seconds, draining workers too;
+    socket files are gone, sessions recorded."""
+    p, d = mastered, mastered.edge
+    path = str(tmp_path / "own")
+    d.config["tunnels"].append({"name": "own", "listen": "unix:" + path,
+                                "connect": "127.0.0.1:1"})
+    d.write_config()
+    d.ctl("reload")
+    assert stat.S_ISSOCK(os.stat(path).st_mode)
+    users = with_draining(p, d)
+    uids = {r["uid"] for r in d.sessions()}
+    there, places = d.processes(), list(listening(d))
+    began = time.monotonic()
+    d.signal(number)
+    assert d.process.wait(20 * FACTOR) == 0
+    assert time.monotonic() - began < 2 * FACTOR
+    assert not any(map(is_running, there))
+    for user in users:
+        assert drain(user) in ("reset", "end")
+        user.close()
+    assert not os.path.exists(path) and not os.path.exists(d.admin_path)
+    assert all(is_refused(place) for place in places)
+    rows = d.query("select lower(hex(uid)) as uid, close_reason from sessions"
+                   " where close_reason = 'shutdown'")
+    assert {r["uid"] for r in rows} == uids
+    assert all(r["how"] == "stopped" for r in d.query("select * from runs"))
+    assert {r["reason"] for r in p.home.admin("links") if r["down_at"]}
+    d.start()
+    assert len([r for r in d.closed(3) if r["close_reason"] == "shutdown"]) \
+        == 3
+
+
+def test_sigterm_to_the_worker(mastered):
+    """By somebody who does not know better: it ends in order, and whatever
+    the master makes of it, users are served or nobody is left."""
+    p, d = mastered, mastered.edge
+    worker = d.processes()[-1]
+    os.kill(worker.pid, signal.SIGTERM)
+    wait_until(lambda: not is_running(worker), 5, "it to end")
+
+    def settled_down():
+        if d.process.poll() is not None:
+            assert d.process.returncode == 0
+            return True
+        return d.processes() and d.is_ready()
+    wait_until(settled_down, 15, "an end or another worker")
+    if d.process.poll() is None:
+        round_trip(p.entry("web"))
+
+
+def test_sigterm_while_no_worker_is_there(alone, tmp_path):
+    """Between two tries: it ends at once, and leaves nothing behind."""
+    path = str(tmp_path / "own")
+    d = alone(tunnels=[{"name": "own", "listen": "unix:" + path,
+                        "connect": "127.0.0.1:1"}])
+    d.replace_binary("kill -9 $$")
+    os.kill(d.worker, signal.SIGKILL)
+    wait_until(lambda: len(waits(d)) >= 6, 20, "a long pause")
+    assert stat.S_ISSOCK(os.stat(path).st_mode)
+    began = time.monotonic()
+    d.signal(signal.SIGTERM)
+    status = d.process.wait(20 * FACTOR)
+    assert time.monotonic() - began < 2 * FACTOR
+    d.stopped_by_test = True
+    assert status in (0, 1)
+    d.replace_binary()
+    d.start()
+    assert stat.S_ISSOCK(os.stat(path).st_mode)
+
+
+def test_hangups_while_no_worker_is_there(alone):
+    """And hundreds of them while there is one: the master lives."""
+    d = alone()
+    d.replace_binary("kill -9 $$")
+    os.kill(d.worker, signal.SIGKILL)
+    wait_until(lambda: len(waits(d)) >= 3, 20, "some tries")
+    for _ in range(100):
+        d.signal(signal.SIGHUP)
+    d.replace_binary()
+    wait_until(d.is_ready, 20, "a worker")
+    for count in range(300):
+        d.signal(signal.SIGHUP)
+    tunnel_of(d, "own")["max_held"] = 7
+    d.write_config()
+    d.signal(signal.SIGHUP)
+    wait_until(lambda: d.admin("config")["tunnels"][0]["max_held"] == 7, 20,
+               "the last file")
+    round_trip(own(d))
+    wait_draining(d, 0)
+
+
+def test_signals_that_mean_nothing(alone):
+    d = alone()
+    worker = d.worker
+    for number in (signal.SIGPIPE, signal.SIGCHLD, signal.SIGWINCH,
+                   signal.SIGURG):
+        for _ in range(20):
+            d.signal(number)
+    round_trip(own(d))
+    assert d.worker == worker and d.process.poll() is None
