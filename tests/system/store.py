@@ -27,14 +27,9 @@ STARTER = """
 import fcntl, os, sys
 given = [fcntl.fcntl(int(n), fcntl.F_DUPFD, 100)
          for n in sys.argv[1].split(",") if n]
-for number in range(3, 100):
-    try:
-        os.close(number)
-    except OSError:
-        pass
 for number, fd in enumerate(given):
     os.dup2(fd, 3 + number, inheritable=True)
-    os.close(fd)
+os.closerange(3 + len(given), 4096)
 os.environ.update(LISTEN_PID=str(os.getpid() + int(sys.argv[2])),
                   LISTEN_FDS=str(len(given)), LISTEN_FDNAMES=sys.argv[3])
 os.execv(sys.argv[4], sys.argv[4:])

@@ -384,10 +384,9 @@ def test_nonsense_in_the_environment(kept, count):
     d, store = kept()
     tunnel_of(d, "own")["listen"] = entry = own(d)
     d.stop()
-    store.serve_to(d)
-    d.wrapper = d.wrapper + ["/usr/bin/env", "LISTEN_FDS=" + count]
     while store.kept:
         store.forget(store.kept[0])     # else the port is taken
+    store.serve_to(d).wrapper += ["/usr/bin/env", "LISTEN_FDS=" + count]
     d.start()
     round_trip(entry)
 
