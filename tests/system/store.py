@@ -16,6 +16,7 @@ import array
 import os
 import select
 import socket
+import stat
 import struct
 import sys
 import threading
@@ -134,6 +135,8 @@ class Store:
         found = {}
         with self.lock:
             for name, fd in self.kept:
+                if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                    continue
                 with socket.socket(fileno=os.dup(fd)) as sock:
                     where = sock.getsockname()
                     text = where if isinstance(where, str) else \

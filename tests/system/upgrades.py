@@ -87,7 +87,8 @@ def waits(d):
     """How long the master waited before it started another worker, each
     time."""
     return [float(s) for s in
-            re.findall(r"starting another in ([\d.]+) s", d.log())]
+            re.findall(r"another (?:worker is started )?in ([\d.]+) s",
+                       d.log())]
 
 
 def ended(d, worker):
