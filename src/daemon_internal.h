@@ -56,6 +56,7 @@ struct daemon {
 	int lock_fd;
 	struct loop_watch *master_watch;
 	struct loop_timer *alive;
+	bool orphaned; /* the master is gone */
 	uint64_t kept; /* a sum of what the master keeps */
 	struct loop_timer *ready;
 	bool is_ready; /* and has said so */

@@ -15,6 +15,7 @@
 #define MASTER_BEGIN 10.0    /* what a worker is given comes by then */
 #define MASTER_RELEASE 2.0   /* and the answer of a busy master */
 #define MASTER_ANSWER 60.0   /* an upgrade has ended somehow */
+#define MASTER_ORPHAN 2.0    /* where the kernel did not kill it */
 #define MASTER_ALIVE_MIN 0.1 /* between two signs of life */
 
 /* Whose the admin socket and its lock are. */
@@ -295,14 +296,15 @@ master_message(struct daemon *daemon, const struct handover_message *message)
 		close(fd);
 }
 
+/* This process is killed with its master, at about this time. */
 static void
 master_gone(struct daemon *daemon)
 {
-	/* This process is killed with it, mostly before it comes here. */
 	log_error("the master is gone");
 	loop_watch_free(daemon->master_watch);
 	daemon->master_watch = NULL;
-	loop_stop(daemon->loop);
+	daemon->orphaned = true;
+	loop_timer_set(daemon->alive, MASTER_ORPHAN);
 }
 
 static void
@@ -336,6 +338,10 @@ master_alive(void *arg)
 	struct daemon *daemon = arg;
 	double every = (double)daemon->given.alive_ms / 1000;
 
+	if (daemon->orphaned) {
+		loop_stop(daemon->loop);
+		return;
+	}
 	(void)handover_say(daemon->master, HANDOVER_ALIVE, NULL);
 	if (daemon->serving)
 		daemon_keep(daemon);

@@ -232,6 +232,7 @@ master_init(struct master *master, char **argv)
 		log_error("no random bytes: %s", strerror(errno));
 		return -1;
 	}
+	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
