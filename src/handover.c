@@ -264,7 +264,9 @@ handover_receive(struct handover *handover, struct handover_message *message)
 
 		got = recvmsg(handover->fd, &msg,
 		    MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-		if (got == -1 && errno == EINTR)
+		/* ECONNRESET, said once: it closed without having read all.
+		 * What it sent before is there nevertheless. */
+		if (got == -1 && (errno == EINTR || errno == ECONNRESET))
 			continue;
 		if (got == -1)
 			return errno == EAGAIN ? HANDOVER_AGAIN : HANDOVER_GONE;

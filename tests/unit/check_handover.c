@@ -178,6 +178,21 @@ START_TEST(test_gone)
 }
 END_TEST
 
+/* It leaves without having read what it was told: what it said counts. */
+START_TEST(test_gone_in_haste)
+{
+	struct handover_message message;
+
+	ck_assert_int_eq(handover_say(there, HANDOVER_GO, NULL), 0);
+	ck_assert_int_eq(handover_say(here, HANDOVER_FAILED, "no"), 0);
+	handover_free(here);
+	here = NULL;
+	ck_assert_int_eq(handover_receive(there, &message), HANDOVER_OK);
+	ck_assert_str_eq(message.body, "no");
+	ck_assert_int_eq(handover_receive(there, &message), HANDOVER_GONE);
+}
+END_TEST
+
 START_TEST(test_await)
 {
 	struct handover_message message;
@@ -248,6 +263,7 @@ main(void)
 	tcase_add_test(tcase, test_queue);
 	tcase_add_test(tcase, test_queue_is_bounded);
 	tcase_add_test(tcase, test_gone);
+	tcase_add_test(tcase, test_gone_in_haste);
 	tcase_add_test(tcase, test_await);
 	tcase_add_test(tcase, test_rubbish);
 	tcase_add_test(tcase, test_too_long);
