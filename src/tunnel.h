@@ -169,7 +169,8 @@ void tunnels_leave(struct tunnels *tunnels, tunnels_give_fn *give, void *arg);
 
 /*
  * The other side of it: as if he were accepted just now, but that it is the
- * session that it was, from its first moment. Takes fd and early.data. Where
+ * session that it was, from its first moment: so peer_expect comes before it,
+ * or `hold` counts. Takes fd and early.data. Where
  * there is no entry of that label any more, or it is disabled or full, he is
  * reset, and that is recorded.
  */

@@ -1,0 +1,587 @@
+/* SPDX-License-Identifier: ISC */
+#include "upgrade_world.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "exit.h"
+#include "log.h"
+#include "session.h"
+#include "stranger.h"
+
+#define WORLD_SECRET "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0ISEhISE="
+
+static int gateway_port, service_port, entry_ports[2];
+static struct net_listener *service;
+static struct side *sides;
+static char security[8], more[200];
+
+/* --- what peers tell -------------------------------------------------------- */
+
+static void
+on_up(struct peer *peer, const char *address, void *arg)
+{
+	struct side *side = arg;
+
+	(void)peer;
+	(void)address;
+	side->ups++;
+}
+
+static void
+on_down(struct peer *peer, const char *why, void *arg)
+{
+	struct side *side = arg;
+
+	snprintf(side->down, sizeof side->down, "%s", why);
+	tunnels_link_down(side->tunnels, peer);
+}
+
+static void
+on_failed(struct peer *peer, const char *why, void *arg)
+{
+	(void)peer;
+	(void)why;
+	(void)arg;
+}
+
+static void
+on_open(struct peer *peer, struct channel *channel,
+    const struct wire_open *open, void *arg)
+{
+	struct side *side = arg;
+
+	exit_open(side->tunnels, peer, channel, open);
+}
+
+static void
+on_close(struct peer *peer, const struct wire_close *close, void *arg)
+{
+	struct side *side = arg;
+	struct session *session = tunnels_find_uid(side->tunnels, close->uid);
+
+	if (session != NULL && session->tunnel->peer == peer)
+		session_close(session, REASON_KILLED_BY_PEER, "peer");
+}
+
+static void
+on_late(struct peer *peer, void *arg)
+{
+	struct side *side = arg;
+
+	side->late++;
+	tunnels_peer_late(side->tunnels, peer);
+}
+
+static void
+on_left(struct peer *peer, void *arg)
+{
+	struct side *side = arg;
+
+	ck_assert(peer_has_left(peer));
+	side->left++;
+}
+
+static const struct peer_handler handler = {
+	.link_up = on_up,
+	.link_down = on_down,
+	.failed = on_failed,
+	.session_open = on_open,
+	.session_close = on_close,
+	.late = on_late,
+	.left = on_left,
+};
+
+/* --- one process ------------------------------------------------------------ */
+
+static void
+write_file(const char *name, const char *text)
+{
+	char file[200];
+	FILE *stream;
+
+	snprintf(file, sizeof file, "%s/%s", dir, name);
+	stream = fopen(file, "w");
+	ck_assert_ptr_nonnull(stream);
+	fputs(text, stream);
+	fclose(stream);
+	ck_assert_int_eq(chmod(file, 0600), 0);
+}
+
+static struct config *
+load(const char *name)
+{
+	bool edge = strcmp(name, "edge") == 0;
+	struct config_errors errors = { 0 };
+	char text[2000], file[200];
+	struct config *config;
+
+	snprintf(text, sizeof text,
+	    "daemon = { name = \"%s\"; };\n"
+	    "%s%d%s"
+	    "peers = ( { name = \"%s\"; secret_file = \"%s/secret\";"
+	    " security = \"%s\"; %s%d%s } );\n"
+	    "tunnels = ( { name = \"web\"; peer = \"%s\";"
+	    " %s = \"127.0.0.1:%d\"; %s },\n"
+	    " { name = \"db\"; peer = \"%s\"; %s = \"127.0.0.1:%d\"; %s } );\n",
+	    name, edge ? "gateway = { listen = \"127.0.0.1:" : "#",
+	    gateway_port, edge ? "\"; };\n" : "\n", edge ? "home" : "edge", dir,
+	    security, edge ? "max_channels = " : "connect = \"127.0.0.1:",
+	    edge ? 10000 : gateway_port, edge ? ";" : "\";",
+	    edge ? "home" : "edge", edge ? "listen" : "connect",
+	    edge ? entry_ports[0] : service_port, more, edge ? "home" : "edge",
+	    edge ? "connect" : "listen", edge ? service_port : entry_ports[1],
+	    more);
+	snprintf(file, sizeof file, "%s/%s.conf", dir, name);
+	write_file(strrchr(file, '/') + 1, text);
+	config = config_load(file, &errors);
+	ck_assert_msg(config != NULL, "%s", text);
+	return config;
+}
+
+static bool
+side_secret(const char *name, struct auth_secret *secret, void *arg)
+{
+	struct side *side = arg;
+
+	return stranger_tls_secret(side->peers, name, secret);
+}
+
+struct side *
+side_new(const char *name, const struct side *before)
+{
+	struct side *side = calloc(1, sizeof *side);
+	struct tunnels_params params = { .loop = loop };
+	struct ledger_options ledger = options;
+
+	side->name = name;
+	side->generation = before == NULL ? 0 : before->generation + 1;
+	side->config = load(name);
+	events_init(&side->events);
+	side->tls = tls_new(side_secret, side);
+	side->resolver = resolve_pool_new(loop);
+	side->context = (struct peer_context){
+		.loop = loop,
+		.resolver = side->resolver,
+		.tls = side->tls,
+		.name = side->config->daemon.name,
+		.handler = &handler,
+		.arg = side,
+		.epoch = side->generation << 32,
+	};
+	snprintf((char *)side->context.instance, sizeof side->context.instance,
+	    "%s", name);
+	side->peers = peers_new(&side->context, side->config);
+	ledger.generation = (unsigned)side->generation;
+	side->ledger = ledger_new(loop, &ledger);
+	params.resolver = side->resolver;
+	params.peers = side->peers;
+	params.events = &side->events;
+	params.config = side->config;
+	params.ledger = side->ledger;
+	side->tunnels = tunnels_new(&params);
+	ck_assert(side->tls != NULL && side->resolver != NULL &&
+	    side->peers != NULL && side->ledger != NULL &&
+	    side->tunnels != NULL);
+	side->next = sides;
+	sides = side;
+	return side;
+}
+
+static void
+say_error(const char *text, void *arg)
+{
+	(void)arg;
+	ck_abort_msg("%s", text);
+}
+
+void
+side_start(struct side *side)
+{
+	struct gateway_params params = {
+		.loop = loop,
+		.tls = side->tls,
+		.peers = side->peers,
+		.config = side->config,
+	};
+
+	side->gateway = gateway_new(&params, say_error, NULL);
+	ck_assert_ptr_nonnull(side->gateway);
+	ck_assert_int_eq(tunnels_listen(side->tunnels, say_error, NULL), 0);
+	gateway_start(side->gateway);
+	tunnels_start(side->tunnels);
+	peer_start(side_peer(side));
+}
+
+static void
+on_idle(void *arg)
+{
+	struct side *side = arg;
+
+	side->idle++;
+}
+
+static void
+give(struct tunnel_user *user, void *arg)
+{
+	struct side *side = arg;
+
+	side->given++;
+	tunnels_take(side->successor->tunnels, user);
+}
+
+void
+side_leave(struct side *side, struct side *successor)
+{
+	struct tunnel *entry = side_entry(side);
+
+	/* What no process would lose of a socket that both have. */
+	net_listener_accept_all(entry->listener);
+	side->successor = successor;
+	peer_expect(side_peer(successor), 5);
+	gateway_leave(side->gateway);
+	tunnels_leave(side->tunnels, give, side);
+	peer_leave(side_peer(side));
+	tunnels_on_idle(side->tunnels, on_idle, side);
+}
+
+struct side *
+side_upgrade(struct side *side)
+{
+	struct side *successor = side_new(side->name, side);
+
+	side_leave(side, successor);
+	side_start(successor);
+	return successor;
+}
+
+void
+side_free(struct side *side)
+{
+	struct side **at;
+
+	for (at = &sides; *at != side; at = &(*at)->next)
+		;
+	*at = side->next;
+	gateway_free(side->gateway);
+	tunnels_stop(side->tunnels, REASON_SHUTDOWN, "daemon");
+	peer_stop(side_peer(side), "stopped");
+	tunnels_free(side->tunnels);
+	peers_free(side->peers);
+	ledger_free(side->ledger);
+	resolve_pool_free(side->resolver);
+	tls_free(side->tls);
+	config_unref(side->config);
+	free(side);
+}
+
+struct peer *
+side_peer(const struct side *side)
+{
+	return peers_at(side->peers, 0);
+}
+
+struct tunnel *
+side_entry(const struct side *side)
+{
+	return strcmp(side->name, "edge") == 0 ?
+	    tunnels_find(side->tunnels, "home/web") :
+	    tunnels_find(side->tunnels, "edge/db");
+}
+
+bool
+side_has_left(const struct side *side)
+{
+	return peer_has_left(side_peer(side)) && tunnels_is_idle(side->tunnels);
+}
+
+/* --- the world -------------------------------------------------------------- */
+
+static int
+free_port(void)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof sin;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&sin, sizeof sin), 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&sin, &len), 0);
+	close(fd);
+	return ntohs(sin.sin_port);
+}
+
+static void
+service_ready(int fd, bool readable, bool writable, void *arg)
+{
+	struct loop_watch **watch = arg;
+	char bytes[4096];
+	ssize_t n = read(fd, bytes, sizeof bytes);
+
+	(void)readable;
+	(void)writable;
+	if (n == -1 && errno == EAGAIN)
+		return;
+	if (n > 0 && send(fd, bytes, (size_t)n, MSG_NOSIGNAL) == n)
+		return;
+	loop_watch_free(*watch);
+	free(watch);
+	close(fd);
+}
+
+static void
+service_accept(int fd, const struct addr_sock *from, void *arg)
+{
+	struct loop_watch **watch = malloc(sizeof(struct loop_watch *));
+
+	(void)from;
+	(void)arg;
+	*watch = loop_watch_new(loop, fd, true, false, service_ready, watch);
+}
+
+void
+world_setup(const char *with_security, const char *with_more)
+{
+	struct addr addr;
+	const char *why;
+	char text[100];
+
+	signal(SIGPIPE, SIG_IGN);
+	log_open(LOG_TARGET_STDERR,
+	    getenv("UPGRADE_VERBOSE") != NULL ? LOG_LEVEL_DEBUG :
+						LOG_LEVEL_ERROR);
+	snprintf(security, sizeof security, "%s", with_security);
+	snprintf(more, sizeof more, "%s", with_more);
+	sides = NULL;
+	memset(&users, 0, sizeof users);
+	gateway_port = free_port();
+	service_port = free_port();
+	entry_ports[0] = free_port();
+	entry_ports[1] = free_port();
+	write_file("secret", WORLD_SECRET "\n");
+	snprintf(text, sizeof text, "127.0.0.1:%d", service_port);
+	ck_assert_int_eq(addr_parse(text, &addr, &why), 0);
+	service = net_listen(loop, &addr, text, sizeof text);
+	ck_assert_msg(service != NULL, "%s", text);
+	net_listener_start(service, service_accept, NULL);
+}
+
+void
+world_teardown(void)
+{
+	while (sides != NULL)
+		side_free(sides);
+	net_listener_free(service);
+	ck_assert_int_eq(
+	    fixture_number(
+		"SELECT count(*) FROM sessions WHERE closed_at IS NULL"),
+	    0);
+}
+
+static void
+nothing(void *arg)
+{
+	(void)arg;
+}
+
+void
+world_turn(double seconds)
+{
+	double until = loop_now(loop) + seconds;
+	struct loop_timer *timer = loop_timer_new(loop, nothing, NULL);
+
+	do {
+		loop_timer_set(timer, 0.002);
+		event_base_loop(loop_base(loop), EVLOOP_ONCE);
+	} while (loop_now(loop) < until);
+	loop_timer_free(timer);
+}
+
+void
+world_wait_up(const struct side *side)
+{
+	double until = loop_now(loop) + 10;
+
+	while (!peer_is_up(side_peer(side)) && loop_now(loop) < until)
+		world_turn(0);
+	ck_assert(peer_is_up(side_peer(side)));
+}
+
+/* --- users ------------------------------------------------------------------ */
+
+struct user {
+	int fd;
+	struct loop_watch *watch;
+	bool spoke;
+	double since;
+};
+
+struct users users;
+
+static struct loop_timer *coming;
+static int coming_to; /* a port */
+static double coming_rate, came_at;
+
+static int
+entry_port(const struct side *side)
+{
+	return entry_ports[strcmp(side->name, "edge") == 0 ? 0 : 1];
+}
+
+static int
+user_open(int port, int flags)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+		.sin_port = htons((uint16_t)port) };
+	int fd = socket(AF_INET, SOCK_STREAM | flags, 0);
+
+	ck_assert_int_ne(fd, -1);
+	if (connect(fd, (struct sockaddr *)&sin, sizeof sin) == -1 &&
+	    errno != EINPROGRESS)
+		ck_abort_msg("connect: %s", strerror(errno));
+	return fd;
+}
+
+static void
+user_done(struct user *user, const char *error)
+{
+	users.open--;
+	users.served += error == NULL;
+	users.failed += error != NULL;
+	if (error != NULL && users.error[0] == '\0')
+		snprintf(users.error, sizeof users.error, "%s, after %.3f s",
+		    error, loop_now(loop) - user->since);
+	loop_watch_free(user->watch);
+	close(user->fd);
+	free(user);
+}
+
+static void
+user_ready(int fd, bool readable, bool writable, void *arg)
+{
+	struct user *user = arg;
+	char bytes[16];
+	ssize_t n;
+
+	if (writable && !user->spoke) {
+		if (send(fd, "hello", 5, MSG_NOSIGNAL) != 5) {
+			user_done(user, strerror(errno));
+			return;
+		}
+		user->spoke = true;
+		loop_watch_set(user->watch, true, false);
+	}
+	if (!readable)
+		return;
+	n = recv(fd, bytes, sizeof bytes, 0);
+	if (n == -1 && errno == EAGAIN)
+		return;
+	user_done(user,
+	    n == -1	 ? strerror(errno) :
+		n == 0	 ? "EOF" :
+		n != 5	 ? "other bytes" :
+			   NULL);
+}
+
+static void
+users_more(void *arg)
+{
+	double now = loop_now(loop);
+	struct user *user;
+
+	(void)arg;
+	for (; came_at < now; came_at += 1 / coming_rate) {
+		user = calloc(1, sizeof *user);
+		user->fd = user_open(coming_to, SOCK_NONBLOCK);
+		user->since = now;
+		user->watch = loop_watch_new(loop, user->fd, true, true,
+		    user_ready, user);
+		users.open++;
+	}
+	loop_timer_set(coming, 0.002);
+}
+
+void
+users_come(const struct side *side, double rate)
+{
+	loop_timer_free(coming);
+	coming = NULL;
+	if (rate == 0)
+		return;
+	coming = loop_timer_new(loop, users_more, NULL);
+	coming_to = entry_port(side);
+	coming_rate = rate;
+	came_at = loop_now(loop);
+	loop_timer_set(coming, 0);
+}
+
+void
+users_wait(void)
+{
+	double until = loop_now(loop) + 20;
+
+	users_come(NULL, 0);
+	while (users.open > 0 && loop_now(loop) < until)
+		world_turn(0);
+	ck_assert_uint_eq(users.open, 0);
+}
+
+int
+user_connect(const struct side *side)
+{
+	return user_open(entry_port(side), 0);
+}
+
+static void
+user_poll(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+	double until = loop_now(loop) + 10;
+
+	while (poll(&pfd, 1, 0) == 0 && loop_now(loop) < until)
+		world_turn(0);
+}
+
+void
+user_speak(int fd, const char *text)
+{
+	char bytes[200];
+	ssize_t n;
+
+	ck_assert_int_eq(send(fd, text, strlen(text), MSG_NOSIGNAL),
+	    strlen(text));
+	user_poll(fd);
+	n = recv(fd, bytes, sizeof bytes - 1, MSG_DONTWAIT);
+	ck_assert_msg(n > 0, "recv: %zd, %s", n, strerror(errno));
+	bytes[n] = '\0';
+	ck_assert_str_eq(bytes, text);
+}
+
+void
+user_expect_reset(int fd)
+{
+	char byte;
+
+	user_poll(fd);
+	ck_assert_int_eq(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
+	ck_assert_int_eq(errno, ECONNRESET);
+	close(fd);
+}
+
+void
+user_leave(int fd)
+{
+	close(fd);
+}
