@@ -207,7 +207,7 @@ say_error(const char *text, void *arg)
 }
 
 void
-side_start(struct side *side)
+side_open_gateway(struct side *side)
 {
 	struct gateway_params params = {
 		.loop = loop,
@@ -218,10 +218,16 @@ side_start(struct side *side)
 
 	side->gateway = gateway_new(&params, say_error, NULL);
 	ck_assert_ptr_nonnull(side->gateway);
-	ck_assert_int_eq(tunnels_listen(side->tunnels, say_error, NULL), 0);
 	gateway_start(side->gateway);
-	tunnels_start(side->tunnels);
 	peer_start(side_peer(side));
+}
+
+void
+side_start(struct side *side)
+{
+	ck_assert_int_eq(tunnels_listen(side->tunnels, say_error, NULL), 0);
+	tunnels_start(side->tunnels);
+	side_open_gateway(side);
 }
 
 static void
@@ -247,7 +253,8 @@ side_leave(struct side *side, struct side *successor)
 	struct tunnel *entry = side_entry(side);
 
 	/* What no process would lose of a socket that both have. */
-	net_listener_accept_all(entry->listener);
+	if (entry->listener != NULL)
+		net_listener_accept_all(entry->listener);
 	side->successor = successor;
 	peer_expect(side_peer(successor), 5);
 	gateway_leave(side->gateway);
@@ -544,6 +551,15 @@ user_connect(const struct side *side)
 	return user_open(entry_port(side), 0);
 }
 
+int
+user_appear(struct side *side)
+{
+	int fd = user_connect(side);
+
+	net_listener_accept_all(side_entry(side)->listener);
+	return fd;
+}
+
 static void
 user_poll(int fd)
 {
@@ -555,18 +571,34 @@ user_poll(int fd)
 }
 
 void
-user_speak(int fd, const char *text)
+user_say(int fd, const char *text)
 {
-	char bytes[200];
-	ssize_t n;
-
 	ck_assert_int_eq(send(fd, text, strlen(text), MSG_NOSIGNAL),
 	    strlen(text));
-	user_poll(fd);
-	n = recv(fd, bytes, sizeof bytes - 1, MSG_DONTWAIT);
-	ck_assert_msg(n > 0, "recv: %zd, %s", n, strerror(errno));
-	bytes[n] = '\0';
+}
+
+void
+user_hear(int fd, const char *text)
+{
+	char bytes[200];
+	size_t len = 0;
+	ssize_t n;
+
+	while (len < strlen(text)) {
+		user_poll(fd);
+		n = recv(fd, bytes + len, sizeof bytes - 1 - len, MSG_DONTWAIT);
+		ck_assert_msg(n > 0, "recv: %zd, %s", n, strerror(errno));
+		len += (size_t)n;
+	}
+	bytes[len] = '\0';
 	ck_assert_str_eq(bytes, text);
+}
+
+void
+user_speak(int fd, const char *text)
+{
+	user_say(fd, text);
+	user_hear(fd, text);
 }
 
 void

@@ -52,6 +52,8 @@ void world_teardown(void);
 /* "edge" or "home", the first or the next process of it; not started yet. */
 struct side *side_new(const char *name, const struct side *before);
 void side_start(struct side *side);
+/* Only what a peer needs, after side_new: its gateway, and its dials. */
+void side_open_gateway(struct side *side);
 /* Makes way for the successor. */
 void side_leave(struct side *side, struct side *successor);
 /* side_new, side_leave, side_start. */
@@ -68,8 +70,13 @@ bool side_has_left(const struct side *side); /* and is idle */
 void users_come(const struct side *side, double rate);
 /* Waits until all were served or have failed. */
 void users_wait(void);
-/* One who stays: sends and hears `bytes`, whenever the loop runs. */
+/* One who stays. */
 int user_connect(const struct side *side);
+/* The same, and the side has accepted him when this returns: his OPEN is sent,
+ * if there was a channel, and nobody has read anything. */
+int user_appear(struct side *side);
+void user_say(int fd, const char *text);
+void user_hear(int fd, const char *text);
 void user_speak(int fd, const char *text); /* and hears it */
 void user_expect_reset(int fd);
 void user_leave(int fd);
