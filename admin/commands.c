@@ -131,7 +131,8 @@ const struct command commands_table[] = {
 	    "are told, and the exit status is 1. With -d it shows what would "
 	    "change and what that does to open sessions.",
 	    OPTION_DRY_RUN, 0, 0, NULL, action_reload },
-	{ "upgrade", "[--if-new]", "have the program that is installed take over",
+	{ "upgrade", "[--if-new]",
+	    "have the program that is installed take over",
 	    "Its worker begins with all addresses that this one listens on; "
 	    "open sessions run on in the old one. If the new one cannot begin, "
 	    "nothing changes, it says why, and the exit status is 1.",

@@ -31,11 +31,11 @@ struct output_settings {
 	bool colour;	     /* of a table */
 };
 
-enum {			    /* of a column */
-	OUTPUT_RIGHT = 1,   /* numbers */
-	OUTPUT_SHRINK = 2,  /* may lose its middle where room is short */
-	OUTPUT_ADDRESS = 4, /* loses of its host then, never of its port */
-	OUTPUT_EXTRA = 8,   /* in a table only if --columns names it */
+enum {			       /* of a column */
+	OUTPUT_RIGHT = 1,      /* numbers */
+	OUTPUT_SHRINK = 2,     /* may lose its middle where room is short */
+	OUTPUT_ADDRESS = 4,    /* loses of its host then, never of its port */
+	OUTPUT_EXTRA = 8,      /* in a table only if --columns names it */
 	OUTPUT_RARE = 1 << 12, /* in a table only if a row has it */
 	OUTPUT_DROP_SHIFT = 4,
 	/* What its value is, for people; the default is any text or number. */

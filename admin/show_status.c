@@ -138,7 +138,7 @@ status_worker(struct output *out, const json_t *worker)
 	const json_t *error = json_object_get(worker, "error");
 	json_int_t n = json_integer_value(json_object_get(worker, "sessions"));
 	char pid[FORMAT_SIZE], version[40], since[64], end[64] = "",
-	    why[200] = "";
+						       why[200] = "";
 
 	if (json_is_string(until) && utc)
 		snprintf(end, sizeof end, ", until %.40s",

@@ -55,10 +55,10 @@ struct watch {
 
 	double interval, next_reading, next_connect;
 	bool paused, read_now;
-	bool answered;		       /* there was a whole reading */
-	bool refused;		       /* the last one was */
-	bool fresh; /* nothing was answered since it was reached */
-	bool elsewhere;		       /* another process is to be asked */
+	bool answered;	/* there was a whole reading */
+	bool refused;	/* the last one was */
+	bool fresh;	/* nothing was answered since it was reached */
+	bool elsewhere; /* another process is to be asked */
 	char trouble[WATCH_TEXT_SIZE]; /* with the daemon, or "" */
 
 	char note[WATCH_TEXT_SIZE]; /* the bottom line, or "" */

@@ -38,7 +38,7 @@ struct admin_clients {
 	double stall;
 	char may_change[80]; /* who may, in words */
 	struct admin_client_list list;
-	size_t n; /* but for those that are adopted */
+	size_t n;	  /* but for those that are adopted */
 	size_t n_lookers; /* of them, those that may only look */
 	/* Whoever is not adopted is to ask elsewhere; and had the time to. */
 	bool leaving, dismissed;

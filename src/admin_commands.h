@@ -77,7 +77,7 @@ struct admin_context {
 	/* Whether the program on disk is another one than this process's.
 	 * NULL: never. */
 	bool (*replaced)(void *arg);
-	void *upgrade_arg; /* of both */
+	void *upgrade_arg;	       /* of both */
 	struct admin_workers *workers; /* that drain; NULL: there are none */
 	bool upgrading; /* what is changed now would be lost */
 	/* This worker drains: since when, and until when at most. 0: not. */

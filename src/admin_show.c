@@ -224,7 +224,9 @@ show_next_tunnels(struct admin_ask *ask, bool *more)
 	size_t i;
 
 	json_array_foreach(rows, i, row)
-	    json_object_set_new(row, "state", json_string("draining"));
+	{
+		json_object_set_new(row, "state", json_string("draining"));
+	}
 	return rows;
 }
 

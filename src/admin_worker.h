@@ -52,7 +52,7 @@ struct admin_worker {
 	struct admin_job *current; /* what it is about, the first of jobs;
 				      NULL: nobody wants it any more */
 	bool eof;
-	bool broken; /* said so in the log; to be forgotten */
+	bool broken;  /* said so in the log; to be forgotten */
 	json_t *info; /* what `version` said last; NULL: nothing yet */
 };
 

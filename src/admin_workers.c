@@ -84,7 +84,9 @@ line_rows(const struct admin_line *line)
 
 	json_decref(root);
 	json_array_foreach(rows, i, row)
-	    json_object_set_new(row, "worker", json_integer(line->pid));
+	{
+		json_object_set_new(row, "worker", json_integer(line->pid));
+	}
 	return rows;
 }
 

@@ -58,7 +58,7 @@ enum admin_reply_end {
 	ADMIN_REPLY_ANSWERED, /* whole */
 	ADMIN_REPLY_REFUSED,  /* an error, after the rows that came before it */
 	ADMIN_REPLY_SILENT,   /* not in time, or too much */
-	ADMIN_REPLY_GONE      /* it hung up, as it does after its last session */
+	ADMIN_REPLY_GONE /* it hung up, as it does after its last session */
 };
 
 /* The answer of one of them. */

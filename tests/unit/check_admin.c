@@ -333,8 +333,8 @@ START_TEST(test_owner)
 	snprintf(name, sizeof name, "%s/run", world.dir);
 	ck_assert_int_eq(rmdir(name), 0);
 	chmod(world.dir, 0755);
-	world.admin = world_start(
-	    admin_new(world.loop, &options, error, sizeof error));
+	world.admin = world_start(admin_new(world.loop, &options, error,
+	    sizeof error));
 	ck_assert_msg(world.admin != NULL, "%s", error);
 	ck_assert_int_eq(stat(world.path, &st), 0);
 	ck_assert_uint_eq(st.st_uid, 65534);
