@@ -79,7 +79,7 @@ struct admin_context {
 	bool (*replaced)(void *arg);
 	void *upgrade_arg;	       /* of both */
 	struct admin_workers *workers; /* that drain; NULL: there are none */
-	bool upgrading; /* what is changed now would be lost */
+	bool upgrading;		       /* what is changed now would be lost */
 	/* This worker drains: since when, and until when at most. 0: not. */
 	int64_t draining_us, drain_until_us;
 	size_t rows_kept; /* of the ledger, that clients have yet to take */

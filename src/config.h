@@ -47,7 +47,8 @@ struct config_daemon {
 	char *user;		       /* NULL: stay who started us */
 	int max_handshakes;	       /* default 1024 */
 	int max_handshakes_per_source; /* default 256 */
-	double drain_timeout; /* seconds; 0: no limit, the default */
+	double drain_timeout;	       /* seconds; 0: no limit, the default */
+	bool sandbox;		       /* seccomp; default true */
 };
 
 struct config_gateway {

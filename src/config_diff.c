@@ -77,6 +77,8 @@ diff_option_equal(const struct config_option *option, const char *x,
 		return *(const int64_t *)a == *(const int64_t *)b;
 	case CONFIG_KIND_SECONDS:
 		return *(const double *)a == *(const double *)b;
+	case CONFIG_KIND_BOOL:
+		return *(const bool *)a == *(const bool *)b;
 	case CONFIG_KIND_LISTEN:
 	case CONFIG_KIND_CONNECT:
 		is_there = *(const bool *)(x + option->companion);

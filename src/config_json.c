@@ -100,6 +100,8 @@ config_json_value(const struct config_option *option, const char *base)
 		return json_integer(*(const int64_t *)member);
 	case CONFIG_KIND_SECONDS:
 		return json_real(*(const double *)member);
+	case CONFIG_KIND_BOOL:
+		return json_boolean(*(const bool *)member);
 	case CONFIG_KIND_LISTEN:
 	case CONFIG_KIND_CONNECT:
 		if (!*(const bool *)(base + option->companion))

@@ -8,8 +8,6 @@
 
 #include "config.h"
 
-#define KEY_MAX 32 /* longer keys are not compared for a suggestion */
-
 #define IN_DAEMON(member) offsetof(struct config_daemon, member)
 #define IN_GATEWAY(member) offsetof(struct config_gateway, member)
 #define IN_METRICS(member) offsetof(struct config_metrics, member)
@@ -64,8 +62,7 @@ const struct config_option config_options[] = {
 	  .help = "sessions that are remembered; 0: no limit" },
 	{ CONFIG_SECTION_DAEMON, "log", CONFIG_KIND_WORD,
 	  .offset = IN_DAEMON(log), .fallback = "syslog",
-	  .words = "stderr syslog",
-	  .help = "where the log goes" },
+	  .words = "stderr syslog", .help = "where the log goes" },
 	{ CONFIG_SECTION_DAEMON, "log_level", CONFIG_KIND_WORD,
 	  .offset = IN_DAEMON(log_level), .fallback = "info",
 	  .words = "error warning notice info debug",
@@ -85,6 +82,9 @@ const struct config_option config_options[] = {
 	  .offset = IN_DAEMON(drain_timeout), .fallback = "0",
 	  .min = 0, .max = 31536000,
 	  .help = "seconds that sessions outlive an upgrade; 0: no limit" },
+	{ CONFIG_SECTION_DAEMON, "sandbox", CONFIG_KIND_BOOL,
+	  .offset = IN_DAEMON(sandbox), .fallback = "true", .restart = true,
+	  .help = "whether a seccomp filter keeps the daemon in" },
 
 	{ CONFIG_SECTION_GATEWAY, "listen", CONFIG_KIND_LISTENS,
 	  .offset = IN_GATEWAY(listen), .companion = IN_GATEWAY(n_listen),
@@ -216,6 +216,7 @@ static const char *const config_kind_names[CONFIG_KIND_COUNT] = {
 	[CONFIG_KIND_INT] = "a whole number",
 	[CONFIG_KIND_INT64] = "a whole number",
 	[CONFIG_KIND_SECONDS] = "a number of seconds",
+	[CONFIG_KIND_BOOL] = "true or false",
 	[CONFIG_KIND_LISTEN] = "a string",
 	[CONFIG_KIND_CONNECT] = "a string",
 	[CONFIG_KIND_LISTENS] = "a string or a list of strings",
@@ -232,6 +233,7 @@ static const char *const config_kind_types[CONFIG_KIND_COUNT] = {
 	[CONFIG_KIND_INT] = "integer",
 	[CONFIG_KIND_INT64] = "integer",
 	[CONFIG_KIND_SECONDS] = "seconds",
+	[CONFIG_KIND_BOOL] = "true|false",
 	[CONFIG_KIND_LISTEN] = "address",
 	[CONFIG_KIND_CONNECT] = "address",
 	[CONFIG_KIND_LISTENS] = "addresses",
@@ -271,75 +273,6 @@ config_option_is_later(enum config_section section, const char *key)
 		    strcmp(config_later[i].key, key) == 0)
 			return true;
 	return false;
-}
-
-static unsigned
-config_min(unsigned a, unsigned b)
-{
-	return a < b ? a : b;
-}
-
-/*
- * How many letters must be added, dropped, changed or swapped with their
- * neighbour to make b of a. Keys longer than KEY_MAX are far from all.
- */
-static unsigned
-config_key_distance(const char *a, const char *b)
-{
-	unsigned row[3][KEY_MAX + 1], *before = row[0], *last = row[1];
-	unsigned *now = row[2], *spare;
-	size_t a_len = strlen(a), b_len = strlen(b);
-
-	if (a_len > KEY_MAX || b_len > KEY_MAX)
-		return KEY_MAX;
-	for (size_t j = 0; j <= b_len; j++)
-		before[j] = last[j] = (unsigned)j;
-	for (size_t i = 1; i <= a_len; i++) {
-		now[0] = (unsigned)i;
-		for (size_t j = 1; j <= b_len; j++) {
-			unsigned cost = a[i - 1] != b[j - 1];
-
-			now[j] = config_min(last[j - 1] + cost,
-			    config_min(last[j], now[j - 1]) + 1);
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] &&
-			    a[i - 2] == b[j - 1])
-				now[j] = config_min(now[j], before[j - 2] + 1);
-		}
-		spare = before;
-		before = last;
-		last = now;
-		now = spare;
-	}
-	return last[b_len];
-}
-
-const char *
-config_option_suggest(enum config_section section, const char *key)
-{
-	const char *best = NULL;
-	unsigned limit, distance;
-
-	/* Of a short key two letters are too much of it. */
-	limit = strlen(key) > 4 ? 3 : 2;
-	for (size_t i = 0; i < config_options_count; i++) {
-		if (config_options[i].section != section)
-			continue;
-		distance = config_key_distance(key, config_options[i].key);
-		if (distance < limit) {
-			limit = distance;
-			best = config_options[i].key;
-		}
-	}
-	for (int i = CONFIG_SECTION_TOP + 1; i < CONFIG_SECTION_COUNT; i++) {
-		if (config_sections[i].parent != section)
-			continue;
-		distance = config_key_distance(key, config_sections[i].key);
-		if (distance < limit) {
-			limit = distance;
-			best = config_sections[i].key;
-		}
-	}
-	return best;
 }
 
 int
@@ -417,6 +350,10 @@ config_option_set_default(const struct config_option *option, void *base)
 	case CONFIG_KIND_SECONDS:
 		config_option_set_number(option, base,
 		    strtod(option->fallback, NULL));
+		return 0;
+	case CONFIG_KIND_BOOL:
+		*(bool *)((char *)base +
+		    option->offset) = strcmp(option->fallback, "true") == 0;
 		return 0;
 	default:
 		return config_option_set_text(option, base, option->fallback);

@@ -43,6 +43,7 @@ enum config_kind {
 	CONFIG_KIND_INT,       /* whole number in min..max; int */
 	CONFIG_KIND_INT64,     /* the same; int64_t */
 	CONFIG_KIND_SECONDS,   /* number in min..max; double */
+	CONFIG_KIND_BOOL,      /* true or false; bool */
 	CONFIG_KIND_LISTEN,    /* string: a literal address; struct addr */
 	CONFIG_KIND_CONNECT,   /* string: host and port; struct addr */
 	CONFIG_KIND_LISTENS,   /* min..max of them; struct addr *, companion */

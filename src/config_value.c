@@ -372,6 +372,12 @@ config_value_set(struct config_reader *reader, const config_setting_t *setting,
 	case CONFIG_KIND_SECONDS:
 		config_value_number(reader, setting, option, base);
 		return;
+	case CONFIG_KIND_BOOL:
+		if (config_setting_type(setting) == CONFIG_TYPE_BOOL)
+			*(bool *)member = config_setting_get_bool(setting) != 0;
+		else
+			config_error_type_of(reader, setting, option);
+		return;
 	case CONFIG_KIND_LISTENS:
 	case CONFIG_KIND_NETWORKS:
 		config_value_list(reader, setting, option, base);

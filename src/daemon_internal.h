@@ -2,11 +2,12 @@
 /*
  * daemon_internal: what the files of daemon share, and nobody else includes.
  *
- * daemon.c is its life; daemon_peers.c what peers tell it; daemon_reload.c
- * another configuration; daemon_change.c what that does, in words;
- * daemon_master.c what its master tells it, and is told; daemon_drain.c how it
+ * daemon.c is its life; daemon_start.c brings it up; daemon_peers.c what peers
+ * tell it; daemon_reload.c another configuration; daemon_change.c what that
+ * does, in words; daemon_master.c what its master tells it, and is told;
+ * daemon_keep.c the listeners that the master holds, too; daemon_drain.c how it
  * leaves to another worker; daemon_users.c users on the way from one to the
- * other.  Floor 6.
+ * other; daemon_notify.c what a service manager is told.  Floor 6.
  */
 #ifndef TUNNELD_DAEMON_INTERNAL_H
 #define TUNNELD_DAEMON_INTERNAL_H
@@ -18,6 +19,7 @@
 #include "admin_workers.h"
 #include "daemon.h"
 #include "metrics.h"
+#include "notify.h"
 #include "privilege.h"
 
 struct daemon_link;
@@ -43,6 +45,7 @@ struct daemon {
 	struct metrics *metrics; /* NULL: not asked for */
 	struct admin *admin;
 	struct admin_context admin_context;
+	struct notify *notify;
 	struct daemon_link *links; /* uthash: a peer's life of a link */
 	int64_t next_link_id;
 	struct loop_signal *signals[DAEMON_SIGNALS];
@@ -76,12 +79,16 @@ struct daemon {
 	double idle_since;	  /* there are none; 0: there are some */
 	struct handover *heir;	  /* users who wait go there */
 	struct loop_watch *heir_watch;
-	LIST_HEAD(, daemon_older) olders; /* and come from there */
+	LIST_HEAD(daemon_olders, daemon_older) olders; /* and come from there */
 };
 
 /* daemon.c */
 /* What administrators switched off stays so over restarts. */
 void daemon_apply_disabled(void *daemon);
+
+/* daemon_start.c */
+/* Everything is there but what serves; 0, or -1 after logging why. */
+int daemon_bring_up(struct daemon *daemon);
 
 /* daemon_peers.c */
 extern const struct peer_handler daemon_peer_handler;
@@ -94,6 +101,10 @@ void daemon_hangup(void *daemon);
 void daemon_reload_now(void *daemon);
 /* As admin_context.reload. */
 void daemon_reload(struct admin_reload *reload, void *daemon);
+
+/* daemon_notify.c */
+/* Before the loop runs; 0, or -1 after logging. */
+int daemon_open_notify(struct daemon *daemon);
 
 /* daemon_change.c: one object of config_diff. Both work on what is in force
  * before it is applied. */
@@ -109,19 +120,29 @@ int daemon_meet_master(struct daemon *daemon);
 /* Is killed when the master dies; once more after root was given up, which
  * takes that back. -1: it is dead. */
 int daemon_stay_with_master(const struct daemon *daemon);
+/* Waits until it has answered KEPT; it speaks of other things meanwhile. */
+void daemon_await_kept(struct daemon *daemon);
+/* Sends, now or as soon as it takes what is sent. -1: it is gone. */
+int daemon_tell_master(struct daemon *daemon,
+    const struct handover_message *message);
+
+/* daemon_keep.c */
+#define DAEMON_LOCK_WHO "admin lock" /* that of the admin socket */
 /* Before anything is bound: what of the inherited listeners the configuration
  * wants. The rest is let go. */
 void daemon_claim(struct daemon *daemon);
 void daemon_get_inherited_admin(struct daemon *daemon,
     struct admin_inherited *out);
-/* Everything is there: waits for GO, or, without a master, goes. */
-void daemon_ready(void *daemon);
 /* What it listens on; at once, or (a loop_fn) waits until the master has let
  * go of what is not among it. */
 void daemon_keep(struct daemon *daemon);
 void daemon_release(void *daemon);
-/* For the service manager. */
-void daemon_notify(struct daemon *daemon, const char *text);
+
+/* daemon_master.c */
+/* Everything is there: waits for GO, or, without a master, goes. */
+void daemon_ready(void *daemon);
+/* As notify_send_fn, by way of the master. */
+void daemon_tell_manager(const char *text, void *daemon);
 /* As admin_context.upgrade and .replaced. */
 void daemon_upgrade(admin_upgraded_fn *done, void *done_arg, void *daemon);
 bool daemon_is_replaced(void *daemon);

@@ -9,18 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <systemd/sd-daemon.h>
-
 /* Seconds. */
 #define MASTER_BEGIN 10.0    /* what a worker is given comes by then */
 #define MASTER_RELEASE 2.0   /* and the answer of a busy master */
 #define MASTER_ANSWER 60.0   /* an upgrade has ended somehow */
 #define MASTER_ORPHAN 2.0    /* where the kernel did not kill it */
 #define MASTER_ALIVE_MIN 0.1 /* between two signs of life */
-
-/* Whose the admin socket and its lock are. */
-#define ADMIN_WHO "admin"
-#define ADMIN_LOCK_WHO "admin lock"
 
 /* --- what a worker is given --------------------------------------------------- */
 
@@ -29,7 +23,7 @@ start_take(struct daemon_start *start, const struct handover_message *message)
 {
 	if (message->fd == -1)
 		return;
-	if (strcmp(message->body, ADMIN_LOCK_WHO) != 0)
+	if (strcmp(message->body, DAEMON_LOCK_WHO) != 0)
 		net_inherited_add(start->inherited, message->fd, message->body);
 	else if (start->lock_fd == -1)
 		start->lock_fd = message->fd;
@@ -67,63 +61,6 @@ daemon_start_receive(struct daemon_start *start, int fd)
 	return -1;
 }
 
-/* --- what it listens on --------------------------------------------------------- */
-
-typedef void keep_fn(int fd, const char *who, void *arg);
-
-static void
-keep_each(const struct daemon *daemon, keep_fn *fn, void *arg)
-{
-	const struct tunnel *tunnel;
-	char who[NET_WHO_SIZE];
-	int fd = -1, lock_fd = -1;
-	size_t i;
-
-	if (daemon->admin != NULL)
-		admin_descriptors(daemon->admin, &fd, &lock_fd);
-	fn(fd, ADMIN_WHO, arg);
-	fn(lock_fd, ADMIN_LOCK_WHO, arg);
-	for (i = 0; i < gateway_listeners(daemon->gateway); i++)
-		fn(net_listener_fd(gateway_listener(daemon->gateway, i)),
-		    GATEWAY_WHO, arg);
-	if (daemon->metrics != NULL)
-		fn(net_listener_fd(metrics_listener(daemon->metrics)),
-		    METRICS_WHO, arg);
-	TAILQ_FOREACH(tunnel, &daemon->tunnels->all, entry)
-		if (tunnel->listener != NULL)
-			fn(net_listener_fd(tunnel->listener),
-			    tunnel_who(tunnel->label, who), arg);
-}
-
-static void
-keep_send(int fd, const char *who, void *arg)
-{
-	struct daemon *daemon = arg;
-	struct handover_message message = {
-		.type = HANDOVER_KEEP,
-		.body = who,
-		.len = strlen(who),
-		.fd = fd,
-	};
-
-	if (fd != -1)
-		(void)handover_send(daemon->master, &message);
-}
-
-/* FNV-1a, of what is the same as long as all of it is. */
-static void
-keep_sum(int fd, const char *who, void *arg)
-{
-	uint64_t *sum = arg;
-	struct stat st;
-
-	if (fd == -1 || fstat(fd, &st) != 0)
-		return;
-	*sum = (*sum ^ (uint64_t)st.st_ino) * UINT64_C(1099511628211);
-	for (; *who != '\0'; who++)
-		*sum = (*sum ^ (uint8_t)*who) * UINT64_C(1099511628211);
-}
-
 /* Sending what could not be sent at once. */
 static void
 master_set_watch(struct daemon *daemon)
@@ -133,116 +70,14 @@ master_set_watch(struct daemon *daemon)
 		    handover_is_pending(daemon->master));
 }
 
-static void
-keep_end(struct daemon *daemon, bool answer)
+int
+daemon_tell_master(struct daemon *daemon,
+    const struct handover_message *message)
 {
-	struct handover_message kept = {
-		.type = HANDOVER_KEPT,
-		.number = answer,
-		.fd = -1,
-	};
+	int result = handover_send(daemon->master, message);
 
-	(void)handover_send(daemon->master, &kept);
 	master_set_watch(daemon);
-}
-
-void
-daemon_keep(struct daemon *daemon)
-{
-	uint64_t sum = UINT64_C(14695981039346656037);
-
-	if (daemon->master == NULL || daemon->draining)
-		return;
-	keep_each(daemon, keep_sum, &sum);
-	if (sum == daemon->kept)
-		return;
-	daemon->kept = sum;
-	keep_each(daemon, keep_send, daemon);
-	keep_end(daemon, false);
-}
-
-static void master_message(struct daemon *daemon,
-    const struct handover_message *message);
-
-/* Waits, but not for long: for a moment of a reload or a start, and the master
- * does little else than to answer. */
-static void
-release_await(struct daemon *daemon)
-{
-	struct handover_message message;
-
-	keep_end(daemon, true);
-	while (handover_await(daemon->master, &message, MASTER_RELEASE) ==
-	    HANDOVER_OK) {
-		if (message.type == HANDOVER_KEPT_ALL)
-			return;
-		master_message(daemon, &message);
-	}
-	log_warning("the master does not answer");
-}
-
-void
-daemon_release(void *arg)
-{
-	struct daemon *daemon = arg;
-
-	if (daemon->master == NULL)
-		return;
-	daemon->kept = 0;
-	keep_each(daemon, keep_send, daemon);
-	release_await(daemon);
-}
-
-static void
-claim_one(struct daemon *daemon, const struct addr *addr, const char *who)
-{
-	net_inherited_claim(daemon->inherited, addr, who);
-}
-
-void
-daemon_claim(struct daemon *daemon)
-{
-	const struct config *config = daemon->config;
-	struct addr admin = { .kind = ADDR_UNIX };
-	char label[NAME_SIZE * 2], who[NET_WHO_SIZE];
-	size_t i;
-
-	if (daemon->inherited == NULL)
-		return;
-	snprintf(admin.host, sizeof admin.host, "%s",
-	    config->daemon.admin_socket);
-	claim_one(daemon, &admin, ADMIN_WHO);
-	for (i = 0; i < config->gateway.n_listen; i++)
-		claim_one(daemon, &config->gateway.listen[i], GATEWAY_WHO);
-	if (config->metrics.has_listen)
-		claim_one(daemon, &config->metrics.listen, METRICS_WHO);
-	for (i = 0; i < config->n_tunnels; i++) {
-		if (!config->tunnels[i]->has_listen)
-			continue;
-		config_tunnel_label(config->tunnels[i], label, sizeof label);
-		claim_one(daemon, &config->tunnels[i]->listen,
-		    tunnel_who(label, who));
-	}
-	/* While there is one that serves, they are his. */
-	if (net_inherited_drop(daemon->inherited) == 0 ||
-	    daemon->given.why == HANDOVER_SUCCESSOR)
-		return;
-	net_inherited_each(daemon->inherited, keep_send, daemon);
-	keep_send(daemon->lock_fd, ADMIN_LOCK_WHO, daemon);
-	release_await(daemon);
-}
-
-/* The admin socket's: it takes them another way. */
-void
-daemon_get_inherited_admin(struct daemon *daemon, struct admin_inherited *out)
-{
-	struct addr admin = { .kind = ADDR_UNIX };
-
-	snprintf(admin.host, sizeof admin.host, "%s",
-	    daemon->config->daemon.admin_socket);
-	out->fd = net_inherited_take(daemon->inherited, &admin, ADMIN_WHO);
-	out->lock_fd = daemon->lock_fd;
-	daemon->lock_fd = -1;
+	return result;
 }
 
 /* --- the master speaks ------------------------------------------------------------ */
@@ -294,6 +129,22 @@ master_message(struct daemon *daemon, const struct handover_message *message)
 	}
 	if (fd != -1)
 		close(fd);
+}
+
+/* Not for long: it is a moment of a reload or a start, and the master does
+ * little else than to answer. */
+void
+daemon_await_kept(struct daemon *daemon)
+{
+	struct handover_message message;
+
+	while (handover_await(daemon->master, &message, MASTER_RELEASE) ==
+	    HANDOVER_OK) {
+		if (message.type == HANDOVER_KEPT_ALL)
+			return;
+		master_message(daemon, &message);
+	}
+	log_warning("the master does not answer");
 }
 
 /* This process is killed with its master, at about this time. */
@@ -411,12 +262,10 @@ daemon_ready(void *arg)
 }
 
 void
-daemon_notify(struct daemon *daemon, const char *text)
+daemon_tell_manager(const char *text, void *arg)
 {
-	if (daemon->master == NULL) {
-		sd_notify(0, text);
-		return;
-	}
+	struct daemon *daemon = arg;
+
 	(void)handover_say(daemon->master, HANDOVER_NOTIFY, text);
 	master_set_watch(daemon);
 }

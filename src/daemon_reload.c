@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "config_diff.h"
 #include "history_json.h"
@@ -354,19 +353,6 @@ reload_run(struct reload *reload)
 	reload->out->applied = true;
 }
 
-/* systemd's Type=notify-reload waits for READY after a later RELOADING. */
-static void
-reload_notify_begin(struct daemon *daemon)
-{
-	struct timespec now;
-	char text[80];
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld",
-	    (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
-	daemon_notify(daemon, text);
-}
-
 void
 daemon_reload(struct admin_reload *out, void *arg)
 {
@@ -381,13 +367,13 @@ daemon_reload(struct admin_reload *out, void *arg)
 		return;
 	}
 	if (!out->dry_run)
-		reload_notify_begin(daemon);
+		notify_reloading(daemon->notify);
 	reload_run(&reload);
 	reload_sum_up(out);
 	if (out->dry_run)
 		return;
 	reload_say(daemon, out);
-	daemon_notify(daemon, "READY=1");
+	notify_ready(daemon->notify);
 }
 
 void

@@ -49,8 +49,8 @@ entry_has_room(const struct tunnel *tunnel)
 	    tunnel_count_sessions(tunnel) >= (unsigned)conf->max_sessions)
 		return false;
 	return tunnel->peer == NULL || peer_is_up(tunnel->peer) ||
-	    peer_is_expected(tunnel->peer) ||
-	    conf->hold <= 0 || tunnel->n_waiting < (unsigned)conf->max_held;
+	    peer_is_expected(tunnel->peer) || conf->hold <= 0 ||
+	    tunnel->n_waiting < (unsigned)conf->max_held;
 }
 
 /* --- local: straight to the service ------------------------------------ */

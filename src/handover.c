@@ -31,7 +31,7 @@ struct handover_queued {
 
 struct handover {
 	int fd;
-	STAILQ_HEAD(, handover_queued) queue;
+	STAILQ_HEAD(handover_queue, handover_queued) queue;
 	size_t n_queued;
 	/* What was received last, and a NUL. */
 	uint8_t body[HANDOVER_BODY_MAX + 1];

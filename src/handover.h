@@ -77,8 +77,9 @@ struct handover_start {
 	uint64_t generation; /* 1, 2, ... */
 	uint32_t why;	     /* enum handover_why */
 	int32_t master;	     /* its pid */
-	uint32_t stays;	     /* listeners outlive the daemon: the files of UNIX
-				sockets are not removed at its end */
+	uint32_t stays;	     /* there is a service manager, which hears NOTIFY,
+				and listeners outlive the daemon: the files of
+				UNIX sockets are not removed at its end */
 	uint32_t alive_ms;   /* ALIVE is expected so often */
 	char path[4096];     /* of the binary, as it is found again */
 };

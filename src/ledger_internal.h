@@ -124,7 +124,8 @@ struct ledger_trim {
 /* The writer's own: the database as it is open just now. */
 struct ledger_file {
 	sqlite3 *db; /* NULL: not open */
-	sqlite3_stmt *put_session, *put_open, *put_taken, *put_link, *put_change, *seen;
+	sqlite3_stmt *put_session, *put_open, *put_taken, *put_link,
+	    *put_change, *seen;
 	int lock_fd;	    /* of PATH-runs, or -1 */
 	int64_t run;	    /* whose byte we hold locked; 0: none */
 	int64_t started_us; /* tells our run from another of that number */

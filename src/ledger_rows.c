@@ -51,9 +51,9 @@ ledger_rows_prepare(struct ledger_file *file)
 	} all[] = {
 		{ &file->put_open, INSERT_SESSION " WHERE uid = ?2" },
 		{ &file->put_taken,
-		    INSERT_SESSION ", " REOPEN("closed_at") ", " REOPEN(
-			"close_reason") ", " REOPEN("closed_by")
-				   " WHERE uid = ?2" },
+		    INSERT_SESSION
+		    ", " REOPEN("closed_at") ", " REOPEN("close_reason") ", " REOPEN(
+			"closed_by") " WHERE uid = ?2" },
 		{ &file->put_session,
 		    INSERT_SESSION ", closed_at = ?12, close_reason = ?15,"
 				   " closed_by = ?16 WHERE uid = ?2" },

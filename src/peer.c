@@ -265,8 +265,7 @@ void
 peer_stop(struct peer *peer, const char *why)
 {
 	peer->started = false;
-	peer_cut(peer, why, "the gateway is going away",
-	    WIRE_GOAWAY_STOPPING);
+	peer_cut(peer, why, "the gateway is going away", WIRE_GOAWAY_STOPPING);
 }
 
 /* --- what administrators do --------------------------------------------- */

@@ -71,7 +71,7 @@ struct peer {
 	bool entries;
 	bool started; /* peer_start was called */
 	bool retired;
-	bool leaving; /* peer_leave was called */
+	bool leaving;			/* peer_leave was called */
 	struct loop_timer *leave_timer; /* the link goes then */
 	struct peer_pasts pasts;	/* oldest first */
 	unsigned n_pasts;
@@ -110,9 +110,9 @@ int peer_make_link(struct peer *peer, struct framing *framing,
 void peer_came_up(struct peer *peer);
 /* How a link ends, and what is still listened to. */
 enum peer_end {
-	PEER_END_LOST,	/* it is dead: nothing, unless we were leaving */
-	PEER_END_SAID,	/* GOAWAY was sent: kills, until it is closed there */
-	PEER_END_HEARD	/* GOAWAY came, or a later dial: kills and OPENs */
+	PEER_END_LOST, /* it is dead: nothing, unless we were leaving */
+	PEER_END_SAID, /* GOAWAY was sent: kills, until it is closed there */
+	PEER_END_HEARD /* GOAWAY came, or a later dial: kills and OPENs */
 };
 /* Takes the link down; the supervisor is not told. */
 void peer_drop_link(struct peer *peer, const char *why, enum peer_end end);

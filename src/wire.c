@@ -35,10 +35,10 @@ struct wire_field {
 		(tag), WIRE_U8, offsetof(struct wire_message, member),       \
 		    sizeof(((struct wire_message *)0)->member), (min), (max) \
 	}
-#define WIRE_HINTED(tag, member, max)                                     \
-	{                                                                 \
-		(tag), WIRE_HINT, offsetof(struct wire_message, member),  \
-		    sizeof(((struct wire_message *)0)->member), 0, (max)  \
+#define WIRE_HINTED(tag, member, max)                                    \
+	{                                                                \
+		(tag), WIRE_HINT, offsetof(struct wire_message, member), \
+		    sizeof(((struct wire_message *)0)->member), 0, (max) \
 	}
 #define WIRE_END                 \
 	{                        \

@@ -27,6 +27,8 @@ def default_of(section, key, kind, default, name):
         return [] if (section, key) in EMPTY else None
     if kind == "integer":
         return int(default)
+    if kind == "true|false":
+        return default == "true"
     return float(default) if kind == "seconds" else default
 
 

@@ -116,7 +116,9 @@ class Daemon:
                 self.wrapper + [self.binary] + words,
                 netns=self.netns, user=self.user, nofile=self.nofile,
                 stdout=log, stderr=log, cwd=self.directory,
-                pass_fds=self.pass_fds, env=dict(os.environ, **self.env))
+                pass_fds=self.pass_fds,
+                env={k: v for k, v in dict(os.environ, **self.env).items()
+                     if v is not None})
         finally:
             os.close(log)
         self.stopped_by_test = False

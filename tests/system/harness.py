@@ -33,6 +33,9 @@ ORDINARY_USER = "nobody"
 SECURITIES = ("plain", "tls")
 
 os.environ["PATH"] += ":/usr/sbin:/sbin"
+# A system call that is missing from the sandbox's list ends the daemon with
+# SIGSYS, so that no test can pass in spite of it.
+os.environ.setdefault("TUNNELD_SANDBOX", "kill")
 
 TROUBLE = ("ERROR: AddressSanitizer", "runtime error:", "LeakSanitizer",
            "ERROR: ThreadSanitizer", "WARNING: ThreadSanitizer")

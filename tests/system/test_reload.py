@@ -25,7 +25,8 @@ from test_endings import me
 from tool import Events, tool
 
 RESTART = {("daemon", "name"), ("daemon", "admin_socket"),
-           ("daemon", "database"), ("daemon", "user")}
+           ("daemon", "database"), ("daemon", "user"),
+           ("daemon", "sandbox")}
 
 
 # --- each option ----------------------------------------------------------
@@ -42,6 +43,8 @@ def changed_value(d, section, key, kind, now):
         return user.pw_name
     if kind == "integer":
         return now + 1
+    if kind == "true|false":
+        return not now
     if kind == "seconds":
         return now * 0.5 + 1.25
     if kind == "group":

@@ -41,6 +41,7 @@ static const struct row {
 	{ DAEMON, "max_handshakes", { "1", "2" } },
 	{ DAEMON, "max_handshakes_per_source", { "1", "2" } },
 	{ DAEMON, "drain_timeout", { "1", "2.5" } },
+	{ DAEMON, "sandbox", { "false", "true" } },
 	{ GATEWAY, "listen", { "\":1\"", "[ \":1\", \"[::1]:2\" ]" } },
 	{ METRICS, "listen", { NULL, "\":3\"" } },
 	{ PEER, "name", { "\"p\"", fixed } },
@@ -213,9 +214,8 @@ check_value(const json_t *key, const char *which,
 static bool
 needs_restart(const struct config_option *option)
 {
-	static const char keys[] = " name admin_socket database user ";
+	static const char keys[] = " name admin_socket database user sandbox ";
 	char key[64];
-
 	snprintf(key, sizeof(key), " %s ", option->key);
 	return option->section == DAEMON && strstr(keys, key) != NULL;
 }
@@ -366,11 +366,11 @@ START_TEST(all_gone)
 	ck_assert_ptr_null(config_find_tunnel(after, NULL, "t"));
 	check_diff(before, after,
 	    "changed daemon - admin_group,database,retention_days,log,"
-	    "max_handshakes,max_handshakes_per_source,drain_timeout; "
+	    "max_handshakes,max_handshakes_per_source,drain_timeout,sandbox; "
 	    "changed gateway - listen; removed peer p; removed tunnel t");
 	check_diff(after, before,
 	    "changed daemon - admin_group,database,retention_days,log,"
-	    "max_handshakes,max_handshakes_per_source,drain_timeout; "
+	    "max_handshakes,max_handshakes_per_source,drain_timeout,sandbox; "
 	    "changed gateway - listen; added peer p; added tunnel t");
 	config_share(after, before);
 	config_unref(before);
@@ -378,7 +378,7 @@ START_TEST(all_gone)
 }
 END_TEST
 
-/* The same file with another secret in it; nothing tells which. */
+/* Another secret in the same file; nothing tells which. */
 START_TEST(secret)
 {
 	struct config *before = load_rows(NULL), *after;

@@ -66,6 +66,10 @@ put_value(FILE *file, const struct config_option *option)
 	case CONFIG_KIND_SECONDS:
 		fprintf(file, "%.6f", number * 1.5 + 0.25);
 		break;
+	case CONFIG_KIND_BOOL:
+		fprintf(file, "%s",
+		    strcmp(option->fallback, "true") == 0 ? "false" : "true");
+		break;
 	case CONFIG_KIND_LISTEN:
 		fprintf(file, "\"127.0.0.1:0\"");
 		break;
@@ -142,6 +146,8 @@ put_json(FILE *file, const json_t *value)
 		fprintf(file, ")");
 	} else if (json_is_string(value)) {
 		fprintf(file, "\"%s\"", json_string_value(value));
+	} else if (json_is_boolean(value)) {
+		fprintf(file, "%s", json_is_true(value) ? "true" : "false");
 	} else if (json_is_integer(value)) {
 		fprintf(file, "%lldL", json_integer_value(value));
 	} else {

@@ -88,6 +88,8 @@ static const struct row rows[] = {
 	  "false", "0|65537", RANGE },
 	{ DAEMON, "drain_timeout", "0", "0.5", "0.5", "\"1\"",
 	  "-0.1|31536001", RANGE },
+	{ DAEMON, "sandbox", "true", "false", "false", "\"false\"",
+	  "0|1|\"\"|[ true ]", "must be true or false, not" },
 	{ CONFIG_SECTION_GATEWAY, "listen", "",
 	  "( \"0.0.0.0:7000\", \"[::]:7000\", \"unix:/a\" )",
 	  "0.0.0.0:7000 [::]:7000 unix:/a", "7000",
@@ -252,6 +254,8 @@ show(const struct config_option *option)
 	case CONFIG_KIND_SECONDS:
 		snprintf(out, sizeof(out), "%.15g", *(const double *)at);
 		return out;
+	case CONFIG_KIND_BOOL:
+		return *(const bool *)at ? "true" : "false";
 	case CONFIG_KIND_WORD:
 		memcpy(&place, at, sizeof(place));
 		for (word = option->words; place > 0; place--)
@@ -336,7 +340,9 @@ START_TEST(option_wrong_value)
 	snprintf(values, sizeof(values), "%s", row->wrong);
 	while ((value = strsep(&rest, "|")) != NULL) {
 		line = build(text, option, value);
-		snprintf(wanted, sizeof(wanted), "%d: %s", line, row->message);
+		snprintf(wanted, sizeof(wanted), "%d: %s%s%s", line,
+		    option->kind == CONFIG_KIND_BOOL ? option->key : "",
+		    option->kind == CONFIG_KIND_BOOL ? ": " : "", row->message);
 		check_config_bad(text, wanted);
 		ck_assert_ptr_nonnull(strstr(check_config.errors.list[0]
 						 .message,
