@@ -335,8 +335,7 @@ START_TEST(test_stalls)
 {
 	struct world_client client = world_client_open();
 
-	world_say(&client,
-	    "{\"cmd\":\"big\",\"args\":{\"bytes\":4000000}}");
+	world_say(&client, "{\"cmd\":\"big\",\"args\":{\"bytes\":4000000}}");
 	world_turns(20);
 	admin_leave(world.admin);
 	world_run_for(WORLD_STALL + 0.3);

@@ -254,8 +254,9 @@ START_TEST(test_relayed)
 	asked = admin_workers_ask(workers, &question, count_done, &done);
 	await(1, 5);
 	snprintf(want, sizeof want, "(uid %lu)", (unsigned long)geteuid());
-	ck_assert_ptr_nonnull(
-	    strstr(json_string_value(admin_ask_reply(asked, 0)->data), want));
+	ck_assert_ptr_nonnull(strstr(json_string_value(admin_ask_reply(asked, 0)
+							   ->data),
+	    want));
 	admin_ask_free(asked);
 	admin_answer(world.pending, json_true());
 	world.pending = NULL;
@@ -438,8 +439,9 @@ START_TEST(test_rubbish)
 	world_say(&script, rubbish[_i]);
 	await(1, 5);
 	ck_assert_int_eq(admin_ask_reply(asked, 0)->end, ADMIN_REPLY_SILENT);
-	ck_assert_ptr_nonnull(
-	    strstr(admin_ask_describe(asked, text, sizeof text), "worker 5 "));
+	ck_assert_ptr_nonnull(strstr(admin_ask_describe(asked, text,
+					 sizeof text),
+	    "worker 5 "));
 	ck_assert_int_eq(admin_ask_reply(asked, 1)->end, ADMIN_REPLY_ANSWERED);
 	ck_assert_uint_eq(count_rows(asked, PID), 250);
 	admin_ask_free(asked);
