@@ -11,7 +11,8 @@
 
 #include "log.h"
 
-#define READ_SIZE 65536 /* a turn's work */
+/* A turn's work: libevent reads 4,096 bytes at a time. */
+#define READS 16
 
 /* --- jobs -------------------------------------------------------------------- */
 
@@ -242,21 +243,27 @@ worker_turn(void *arg)
 }
 
 static void
+worker_read(struct admin_worker *worker)
+{
+	int n = 1;
+
+	for (int i = 0; i < READS && n > 0; i++)
+		n = evbuffer_read(worker->in, worker->fd, -1);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		worker->eof = true;
+}
+
+static void
 worker_ready(int fd, bool readable, bool writable, void *arg)
 {
 	struct admin_worker *worker = arg;
-	int n;
-
 	if (writable && evbuffer_get_length(worker->out) > 0 &&
 	    evbuffer_write(worker->out, fd) < 0 && errno != EAGAIN &&
 	    errno != EINTR)
 		/* What it said before it went is still to be read. */
 		evbuffer_drain(worker->out, evbuffer_get_length(worker->out));
-	if (readable) {
-		n = evbuffer_read(worker->in, fd, READ_SIZE);
-		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-			worker->eof = true;
-	}
+	if (readable)
+		worker_read(worker);
 	if (worker->eof)
 		loop_watch_set(worker->watch, false, false);
 	loop_task_queue(worker->loop, &worker->task);
