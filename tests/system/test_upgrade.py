@@ -40,7 +40,8 @@ def test_upgrade(pair, security, echo, who, kind):
     d, far = end_of(p, who)
     entry = p.entry("web")
     began = d.version()
-    assert began["master"] == d.process.pid == d.status()["master"]
+    assert began["master"] == d.process.pid == \
+        d.status()["daemon"]["master"]
     with connect(entry) as user:
         ask(user)
         uid = p.the_uid()
