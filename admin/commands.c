@@ -151,8 +151,9 @@ const struct command commands_table[] = {
 	{ "pair", "[-N NAME] CLIENT HOST:PORT",
 	    "the config of a new pair of machines",
 	    "This machine is the server: its gateway listens on PORT, and "
-	    "the machine CLIENT reaches it at HOST:PORT. Prints config and "
-	    "secret of both, ready to paste.\nNeeds no daemon.",
+	    "the machine CLIENT reaches it at HOST:PORT. Prints a script for "
+	    "each of the two, to be pasted there, which writes config and "
+	    "secret.\nNeeds no daemon.",
 	    OPTION_NAME, 2, 2, NULL, action_pair },
 	{ "completion", "bash|zsh", "the script that completes tunnelctl",
 	    "For bash, for example: source <(tunnelctl completion bash). "

@@ -11,18 +11,8 @@
 #include "addr.h"
 #include "auth.h"
 #include "name.h"
+#include "pair_script.h"
 #include "secret.h"
-
-#define SECRETS "/etc/tunneld/secrets/"
-#define CONFIG_SIZE 2048
-#define FILE_SIZE (sizeof SECRETS + NAME_SIZE)
-
-/* One of the two machines. */
-struct side {
-	const char *name;
-	char config[CONFIG_SIZE];
-	char secret_file[FILE_SIZE];
-};
 
 /* --- secret ------------------------------------------------------------- */
 
@@ -132,26 +122,25 @@ own_name(char *buf, size_t size)
 }
 
 static void
-write_server(struct side *server, const struct side *client,
-    const struct addr *addr)
+write_server(struct pair_side *server, const struct addr *addr)
 {
 	snprintf(server->config, sizeof server->config,
 	    "daemon  = { name = \"%s\"; };\n"
 	    "gateway = { listen = [ \":%u\" ]; };\n"
 	    "peers   = (\n"
-	    "  { name = \"%s\"; secret_file = \"%s\"; }\n"
+	    "  { name = \"%s\";\n"
+	    "    secret_file = \"%s\"; }\n"
 	    ");\n"
 	    "tunnels = (\n"
 	    "  # Users of port 2222 here reach the ssh service of %s.\n"
-	    "  { name = \"ssh\"; peer = \"%s\"; listen = \"0.0.0.0:2222\"; }\n"
+	    "  { name = \"ssh\"; peer = \"%s\"; listen = \":2222\"; }\n"
 	    ");\n",
-	    server->name, addr->port, client->name, server->secret_file,
-	    client->name, client->name);
+	    server->name, addr->port, server->other, server->secret_file,
+	    server->other, server->other);
 }
 
 static void
-write_client(struct side *client, const struct side *server,
-    const struct addr *addr)
+write_client(struct pair_side *client, const struct addr *addr)
 {
 	char text[ADDR_TEXT_SIZE];
 
@@ -164,64 +153,59 @@ write_client(struct side *client, const struct side *server,
 	    "tunnels = (\n"
 	    "  { name = \"ssh\"; peer = \"%s\"; connect = \"127.0.0.1:22\"; }\n"
 	    ");\n",
-	    client->name, server->name, addr_format(addr, text, sizeof text),
-	    client->secret_file, server->name);
-}
-
-/* Text that is pasted is never broken at the end of the terminal. */
-static void
-print_side(const struct side *side, const char *where, const char *secret)
-{
-	printf("### %s (%s)\n"
-	       "\n"
-	       "# Its secret: paste into a root shell. If daemon.user is set, "
-	       "give the\n"
-	       "# file to that user with chown.\n"
-	       "\n"
-	       "mkdir -p " SECRETS "\n"
-	       "(umask 077; set -C\n"
-	       "printf '%%s\\n' '%s' \\\n"
-	       "    > %s)\n"
-	       "\n"
-	       "# Its /etc/tunneld/tunnels.conf. If there is one already, add "
-	       "the entries\n"
-	       "# of peers and tunnels to the lists it has.\n"
-	       "\n"
-	       "%s\n",
-	    side->name, where, secret, side->secret_file, side->config);
+	    client->name, client->other, addr_format(addr, text, sizeof text),
+	    client->secret_file, client->other);
 }
 
 static void
-print_both(struct output *out, const struct side *server,
-    const struct side *client, const char *secret)
+print_text(const struct pair_side *server, const struct pair_side *client,
+    const char *host, char scripts[2][PAIR_SCRIPT_SIZE])
 {
-	json_t
-	    *object = json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s}, s:s}",
-		"server", "name", server->name, "config", server->config,
-		"secret_file", server->secret_file, "client", "name",
-		client->name, "config", client->config, "secret_file",
-		client->secret_file, "secret", secret);
+	printf(
+	    "### 1. On %s, this machine: paste this into a shell, of root or "
+	    "of who may sudo.\n\n%s\n",
+	    server->name, scripts[0]);
+	printf("### 2. On %s, with tunneld installed: paste this.\n\n%s\n",
+	    client->name, scripts[1]);
+	printf("### 3. On both:\n\n"
+	       "sudo systemctl restart tunneld\n"
+	       "sudo tunnelctl status\n\n"
+	       "### Then, from anywhere, `ssh -p 2222 USER@%s` is %s.\n"
+	       "# Whoever has the secret can pose as either machine: keep no "
+	       "copy of this.\n",
+	    host, client->name);
+}
 
-	if (!output_whole(out, object)) {
-		print_side(server, "this machine, the server", secret);
-		print_side(client, "the client", secret);
-		printf("### Then\n"
-		       "\n"
-		       "# On both: tunneld -t, then start or restart tunneld; "
-		       "tunnelctl status.\n"
-		       "# Whoever has the secret can pose as either machine: "
-		       "keep no copy of this.\n");
-	}
+static void
+print_both(struct output *out, const struct pair_side *server,
+    const struct pair_side *client, const struct addr *addr)
+{
+	char secret[SECRET_TEXT_SIZE], scripts[2][PAIR_SCRIPT_SIZE];
+	json_t *object;
+
+	secret_make(secret);
+	pair_script(server, secret, scripts[0]);
+	pair_script(client, secret, scripts[1]);
+	object = json_pack("{s:{s:s, s:s, s:s, s:s}, s:{s:s, s:s, s:s, s:s}, "
+			   "s:s}",
+	    "server", "name", server->name, "config", server->config,
+	    "secret_file", server->secret_file, "script", scripts[0], "client",
+	    "name", client->name, "config", client->config, "secret_file",
+	    client->secret_file, "script", scripts[1], "secret", secret);
+	if (!output_whole(out, object))
+		print_text(server, client, addr->host, scripts);
 	json_decref(object);
+	auth_wipe(scripts, sizeof scripts);
+	auth_wipe(secret, sizeof secret);
 }
 
 int
 pair_print(struct output *out, const struct pair_names *names, char *error,
     size_t error_size)
 {
-	struct side server = { .name = names->server };
-	struct side client = { .name = names->client };
-	char host[256], secret[SECRET_TEXT_SIZE];
+	struct pair_side server = { .name = names->server };
+	struct pair_side client = { .name = names->client };
+	char host[256];
 	struct addr addr;
 
 	if (check_name(client.name, "the client's name", error, error_size) !=
@@ -247,12 +231,14 @@ pair_print(struct output *out, const struct pair_names *names, char *error,
 		    client.name);
 		return -1;
 	}
-	snprintf(server.secret_file, FILE_SIZE, SECRETS "%s", client.name);
-	snprintf(client.secret_file, FILE_SIZE, SECRETS "%s", server.name);
-	write_server(&server, &client, &addr);
-	write_client(&client, &server, &addr);
-	secret_make(secret);
-	print_both(out, &server, &client, secret);
-	auth_wipe(secret, sizeof secret);
+	server.other = client.name;
+	client.other = server.name;
+	snprintf(server.secret_file, sizeof server.secret_file,
+	    PAIR_SECRETS "%s", server.other);
+	snprintf(client.secret_file, sizeof client.secret_file,
+	    PAIR_SECRETS "%s", client.other);
+	write_server(&server, &addr);
+	write_client(&client, &addr);
+	print_both(out, &server, &client, &addr);
 	return 0;
 }
