@@ -161,16 +161,15 @@ static void
 print_text(const struct pair_side *server, const struct pair_side *client,
     const char *host, char scripts[2][PAIR_SCRIPT_SIZE])
 {
-	printf(
-	    "### 1. On %s, this machine: paste this into a shell, of root or "
-	    "of who may sudo.\n\n%s\n",
+	printf("### %s (this machine): paste this into a shell, of root or of "
+	       "who may sudo\n\n%s\n",
 	    server->name, scripts[0]);
-	printf("### 2. On %s, with tunneld installed: paste this.\n\n%s\n",
+	printf("### %s (with tunneld installed): paste this\n\n%s\n",
 	    client->name, scripts[1]);
-	printf("### 3. On both:\n\n"
+	printf("### Both, then:\n\n"
 	       "sudo systemctl restart tunneld\n"
 	       "sudo tunnelctl status\n\n"
-	       "### Then, from anywhere, `ssh -p 2222 USER@%s` is %s.\n"
+	       "# From anywhere, `ssh -p 2222 USER@%s` is %s then.\n"
 	       "# Whoever has the secret can pose as either machine: keep no "
 	       "copy of this.\n",
 	    host, client->name);
