@@ -6,12 +6,14 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 
 import pytest
 
 import harness
-from harness import TUNNELCTL, TUNNELD, run
+from harness import TUNNELCTL, TUNNELD, run, spawn, wait_until
+from services import Echo, ask
 
 MARK = "END_OF_PAIR"
 
@@ -174,3 +176,77 @@ def test_script_can_be_piped():
         assert "\t" not in side["script"] and side["script"].isascii()
         assert side["script"].startswith(" ")    # not for the history
         assert run("bash", "-n", "-c", side["script"]).stderr == ""
+
+
+# --- the README, on two machines ---------------------------------------------
+
+README = os.path.join(harness.ROOT, "README.md")
+
+
+class Running:
+    """A machine whose daemon runs, as root started it, at the paths that are
+    built in."""
+
+    def __init__(self, machine, netns, log):
+        self.log = log
+        with open(log, "w") as file:
+            self.process = spawn(
+                ["unshare", "-m", "sh", "-c",
+                 'mount --bind "$0" /etc && mount -t tmpfs t /run && '
+                 'mount -t tmpfs t /var/lib && exec tunneld -f', machine.etc],
+                netns=netns, stdout=file, stderr=file,
+                env=dict(os.environ, PATH=machine.bin + ":" +
+                         os.environ["PATH"]))
+
+    def ctl(self, *words):
+        return run("nsenter", "--mount=/proc/%d/ns/mnt" % self.process.pid,
+                   TUNNELCTL, *words, check=False)
+
+    def said(self):
+        with open(self.log) as file:
+            return file.read()
+
+    def close(self):
+        self.process.terminate()
+        assert self.process.wait(20) == 0, self.said()
+        assert not harness.holds_secret(self.said())
+
+
+def commands():
+    """Of each side, what the README has one type."""
+    with open(README) as file:
+        part = file.read().split("## Five commands a side")[1].split("\n## ")[0]
+    return [[line.strip() for line in block.strip().splitlines()]
+            for block in re.findall(r"(?m)(?:^    \S.*\n)+", part)][:2]
+
+
+def test_readme(machine, cable, closing, tmp_path):
+    """From nothing to the machine behind NAT, in what the README says."""
+    sides = commands()
+    assert [len(side) for side in sides] == [5, 5]
+    words = sides[0][1].split()
+    assert words[:3] == ["tunnelctl", "pair", "homelab"]
+    words[3] = words[3].replace("edge1.example.org", "10.77.0.1")
+    scripts = pair("-N", "edge1", *words[2:])
+    machines = machine(), machine()
+    for each, script in zip(machines, scripts):
+        assert each.paste(script).returncode == 0
+    cable[1].call(lambda: closing(Echo("127.0.0.1:22")))
+    ends = [closing(Running(m, ns, str(tmp_path / ("log%d" % n))))
+            for n, (m, ns) in enumerate(zip(machines, cable))]
+    for end, side in zip(ends, sides):
+        wait_until(lambda: "link up" in end.said(), what=end.said())
+        for line in side[2:]:
+            if line.startswith("sudo tunnelctl "):
+                done = end.ctl(*line.split()[2:])
+                assert done.returncode == 0, done.stderr
+        status = json.loads(end.ctl("-j", "status").stdout)
+        assert [p["state"] for p in status["peers"]] == ["up"]
+        assert "Uid:\t64711\t" in open("/proc/%d/status" % (
+            status["daemon"]["pid"])).read()
+
+    def user():
+        with socket.create_connection(("10.77.0.1", 2222), 10) as sock:
+            ask(sock, b"x")
+    cable[0].call(user)
+    assert ends[0].ctl("test", "ssh").returncode == 0
