@@ -164,6 +164,17 @@ def test_who_is_not_root(machine):
     assert home.files() == ["tunnels.conf"]
 
 
+def test_long_names():
+    """The longest there can be are not cut off."""
+    host = ".".join("h" * 60 for _ in range(4))
+    said = json.loads(run(TUNNELCTL, "--json", "pair", "-N", "a" * 64,
+                          "b" * 64, host + ":65535").stdout)
+    harness.keep_secret(said["secret"])
+    for side in said["server"], said["client"]:
+        assert side["config"].endswith(");\n")
+        assert side["script"].endswith("\n%s\n" % MARK)
+
+
 def test_script_can_be_piped():
     """As `tunnelctl --json pair ... | jq -r .client.script | ssh ...`, with
     nothing in it that a terminal or a shell would take for its own."""
