@@ -253,8 +253,12 @@ def test_readme(machine, cable, closing, tmp_path):
                 assert done.returncode == 0, done.stderr
         status = json.loads(end.ctl("-j", "status").stdout)
         assert [p["state"] for p in status["peers"]] == ["up"]
-        assert "Uid:\t64711\t" in open("/proc/%d/status" % (
-            status["daemon"]["pid"])).read()
+        with open("/proc/%d/status" % status["daemon"]["pid"]) as file:
+            about = dict(line.split(":", 1) for line in file)
+        # As tunneld-security(7) has it: CAP_NET_BIND_SERVICE is number 10.
+        assert about["Uid"].split() == ["64711"] * 4
+        assert int(about["CapEff"], 16) == 1 << 10
+        assert int(about["Seccomp"]) == 2 and int(about["NoNewPrivs"]) == 1
 
     def user():
         with socket.create_connection(("10.77.0.1", 2222), 10) as sock:
