@@ -177,7 +177,8 @@ entry_channel_lost(struct channel *channel, void *arg)
 		session_close(session, REASON_CHANNEL_LOST, "peer");
 		return;
 	}
-	session->retried |= session->open_sent;
+	/* An upgrade at the other end may take it along: that is no try. */
+	session->retried |= session->open_sent && !peer_is_expected(peer);
 	session->open_sent = false;
 	session->early_sent = 0;
 	session->early.sent = false;

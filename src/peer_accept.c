@@ -101,6 +101,8 @@ peer_welcome(struct peer *peer)
 static void
 peer_replace_link(struct peer *peer, const char *why, enum peer_end end)
 {
+	/* Users who wait have their link in a moment. */
+	peer_expect(peer, PEER_TAKEOVER_SECONDS);
 	peer_drop_link(peer, why, end);
 	peer_welcome(peer);
 }

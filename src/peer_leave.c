@@ -35,7 +35,8 @@ peer_leave_late(void *arg)
 	struct peer *peer = arg;
 
 	if (peer->link != NULL)
-		peer_drop_link(peer, PEER_LEFT, PEER_END_SAID);
+		peer_drop_link(peer, PEER_LEFT, PEER_END_LOST);
+	peer_past_free_all(peer);
 	peer_check_left(peer);
 }
 

@@ -329,10 +329,27 @@ free_port(void)
 	return ntohs(sin.sin_port);
 }
 
+/* One whom the service talks to. */
+struct guest {
+	TAILQ_ENTRY(guest) entry;
+	struct loop_watch *watch;
+	int fd;
+};
+
+static TAILQ_HEAD(, guest) guests;
+
+static void
+service_end(struct guest *guest)
+{
+	TAILQ_REMOVE(&guests, guest, entry);
+	loop_watch_free(guest->watch);
+	close(guest->fd);
+	free(guest);
+}
+
 static void
 service_ready(int fd, bool readable, bool writable, void *arg)
 {
-	struct loop_watch **watch = arg;
 	char bytes[4096];
 	ssize_t n = read(fd, bytes, sizeof bytes);
 
@@ -342,19 +359,20 @@ service_ready(int fd, bool readable, bool writable, void *arg)
 		return;
 	if (n > 0 && send(fd, bytes, (size_t)n, MSG_NOSIGNAL) == n)
 		return;
-	loop_watch_free(*watch);
-	free(watch);
-	close(fd);
+	service_end(arg);
 }
 
 static void
 service_accept(int fd, const struct addr_sock *from, void *arg)
 {
-	struct loop_watch **watch = malloc(sizeof(struct loop_watch *));
+	struct guest *guest = malloc(sizeof *guest);
 
 	(void)from;
 	(void)arg;
-	*watch = loop_watch_new(loop, fd, true, false, service_ready, watch);
+	guest->fd = fd;
+	guest->watch = loop_watch_new(loop, fd, true, false, service_ready,
+	    guest);
+	TAILQ_INSERT_TAIL(&guests, guest, entry);
 }
 
 void
@@ -371,6 +389,7 @@ world_setup(const char *with_security, const char *with_more)
 	snprintf(security, sizeof security, "%s", with_security);
 	snprintf(more, sizeof more, "%s", with_more);
 	sides = NULL;
+	TAILQ_INIT(&guests);
 	memset(&users, 0, sizeof users);
 	gateway_port = free_port();
 	service_port = free_port();
@@ -390,6 +409,8 @@ world_teardown(void)
 	while (sides != NULL)
 		side_free(sides);
 	net_listener_free(service);
+	while (!TAILQ_EMPTY(&guests))
+		service_end(TAILQ_FIRST(&guests));
 	ck_assert_int_eq(
 	    fixture_number(
 		"SELECT count(*) FROM sessions WHERE closed_at IS NULL"),
