@@ -250,13 +250,13 @@ gateway_start(struct gateway *gateway)
 void
 gateway_leave(struct gateway *gateway)
 {
-	while (gateway->n_listeners > 0) {
-		struct net_listener
-		    *listener = gateway->listeners[--gateway->n_listeners];
+	size_t i;
 
-		net_listener_keep(listener);
-		net_listener_free(listener);
+	for (i = 0; i < gateway->n_listeners; i++) {
+		net_listener_keep(gateway->listeners[i]);
+		net_listener_free(gateway->listeners[i]);
 	}
+	gateway->n_listeners = 0;
 }
 
 void

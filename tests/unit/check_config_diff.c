@@ -11,7 +11,6 @@
 #include "config_options.h"
 
 #define FILE_SIZE 8192
-
 #define DAEMON CONFIG_SECTION_DAEMON
 #define GATEWAY CONFIG_SECTION_GATEWAY
 #define METRICS CONFIG_SECTION_METRICS
@@ -359,11 +358,11 @@ END_TEST
 
 START_TEST(all_gone)
 {
-	struct config *before = load_rows(NULL), *after;
+	struct config *before = load_rows(NULL);
+	struct config *after = load("daemon = { name = \"d\"; };");
 
-	after = load("daemon = { name = \"d\"; };");
-	ck_assert_ptr_null(config_find_peer(after, "p"));
-	ck_assert_ptr_null(config_find_tunnel(after, NULL, "t"));
+	ck_assert(config_find_peer(after, "p") == NULL &&
+	    config_find_tunnel(after, NULL, "t") == NULL);
 	check_diff(before, after,
 	    "changed daemon - admin_group,database,retention_days,log,"
 	    "max_handshakes,max_handshakes_per_source,drain_timeout,sandbox; "

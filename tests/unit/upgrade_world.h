@@ -63,6 +63,7 @@ struct peer *side_peer(const struct side *side); /* its only one */
 struct tunnel *side_entry(const struct side *side);
 
 void world_turn(double seconds);
+int world_entry_port(const struct side *side);
 void world_wait_up(const struct side *side);
 bool side_has_left(const struct side *side); /* and is idle */
 
