@@ -111,6 +111,7 @@ def test_stopped_meanwhile(mastered, number):
     """The daemon is stopped while the new worker starts: nothing of either
     is left."""
     p, d = mastered, mastered.edge
+    d.freeze_ports()
     d.replace_binary("exec sleep 1000")
     pump = Pump(order, d, "upgrade")
     there = wait_until(lambda: len(d.processes()) == 2 and d.processes(), 10,
@@ -244,6 +245,9 @@ def test_again_and_again(pair, security, echo):
     with connect(p.entry("web")) as user:
         ask(user)
         d.upgrade()
+        p.wait_up()
+        wait_until(lambda: d.peer("home")["channels_idle"] == 2, 10,
+                   "a full reserve")
         fds = d.fds()
         for count in range(20):
             d.replace_binary("exit %d" % (count % 3))
