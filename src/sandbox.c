@@ -175,6 +175,9 @@ sandbox_enter(const struct sandbox_options *options, char *error, size_t size)
 	/* Most calls are answered from the kernel's cache (Linux 5.11); on
 	 * others a search is better than a walk. */
 	(void)seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+	/* Before Linux 5.16 a filter slowed the processor down, for the sake
+	 * of programs that run code of strangers. */
+	(void)seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
 	result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
 	if (result == 0)
 		result = seccomp_load(filter);
