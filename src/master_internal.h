@@ -22,6 +22,7 @@
 struct master_kept {
 	int fd;
 	ino_t inode; /* of the socket */
+	bool is_socket;
 	char who[NET_WHO_SIZE];
 };
 

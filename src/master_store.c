@@ -28,7 +28,11 @@ master_set_add(struct master_set *set, int fd, const char *who)
 		close(fd);
 		return -1;
 	}
-	list[set->n] = (struct master_kept){ .fd = fd, .inode = st.st_ino };
+	list[set->n] = (struct master_kept){
+		.fd = fd,
+		.inode = st.st_ino,
+		.is_socket = S_ISSOCK(st.st_mode),
+	};
 	snprintf(list[set->n].who, sizeof list->who, "%s", who);
 	set->n++;
 	return 0;
@@ -89,12 +93,15 @@ store_new_name(struct master_store *store, char *buf, size_t size)
 void
 master_store_init(struct master_store *store, struct master_set *orphans)
 {
+	const char *count = getenv("LISTEN_FDS");
 	struct stat st;
 	char **names = NULL;
 	int i, fd, n;
 
 	memset(store, 0, sizeof *store);
 	store->on = getenv("NOTIFY_SOCKET") != NULL;
+	if (count == NULL || strcmp(count, "0") == 0)
+		return;
 	n = sd_listen_fds_with_names(1, &names);
 	if (n < 0)
 		log_warning("the sockets kept by the service manager: %s",
@@ -170,8 +177,10 @@ master_store_sync(struct master_store *store, const struct master_set *set)
 		removed = true;
 		*stored = store->list[--store->n];
 	}
+	/* The lock of the admin socket is no socket: it must go with us. */
 	for (i = 0; i < set->n; i++)
-		if (!store_has(store, set->list[i].inode))
+		if (set->list[i].is_socket &&
+		    !store_has(store, set->list[i].inode))
 			store_put(store, &set->list[i]);
 	if (removed)
 		(void)sd_notify_barrier(0, STORE_BARRIER);
