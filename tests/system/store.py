@@ -10,7 +10,8 @@ keeps for a service from one life to the next, with its rules:
 - BARRIER=1 comes with one descriptor, which is closed;
 - one that is hung up is forgotten;
 - at a start they are 3, 4, ..., LISTEN_FDS many, for LISTEN_PID only, and
-  LISTEN_FDNAMES has their names, with colons between."""
+  LISTEN_FDNAMES has their names, with colons between; with none of them
+  there is no such variable."""
 
 import array
 import os
@@ -31,8 +32,9 @@ given = [fcntl.fcntl(int(n), fcntl.F_DUPFD, 100)
 for number, fd in enumerate(given):
     os.dup2(fd, 3 + number, inheritable=True)
 os.closerange(3 + len(given), 4096)
-os.environ.update(LISTEN_PID=str(os.getpid() + int(sys.argv[2])),
-                  LISTEN_FDS=str(len(given)), LISTEN_FDNAMES=sys.argv[3])
+if given:
+    os.environ.update(LISTEN_PID=str(os.getpid() + int(sys.argv[2])),
+                      LISTEN_FDS=str(len(given)), LISTEN_FDNAMES=sys.argv[3])
 os.execv(sys.argv[4], sys.argv[4:])
 """
 

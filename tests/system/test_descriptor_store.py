@@ -10,14 +10,14 @@ import time
 
 import pytest
 
-from harness import FACTOR, forward, free_port, reverse, wait_until
+from harness import forward, free_port, reverse, wait_until
 from processes import descriptors
 from reloads import apply, is_refused, listening, tunnel_of
 from services import (Listener, Pump, ask, connect, drain, read_exactly,
                       round_trip)
 from store import Store
 # The fixtures are used by name.
-from upgrades import alone, crash, order, own, wait_draining  # noqa: F401
+from upgrades import alone, crash, own, wait_draining  # noqa: F401
 
 
 @pytest.fixture
@@ -386,7 +386,9 @@ def test_nonsense_in_the_environment(kept, count):
     d.stop()
     while store.kept:
         store.forget(store.kept[0])     # else the port is taken
-    store.serve_to(d).wrapper += ["/usr/bin/env", "LISTEN_FDS=" + count]
+    store.serve_to(d).wrapper += ["/usr/bin/env", "LISTEN_FDS=" + count,
+                                  "/bin/sh", "-c", "LISTEN_PID=$$ exec \"$@\"",
+                                  "sh"]
     d.start()
     round_trip(entry)
 
@@ -415,25 +417,15 @@ def test_no_names(kept):
 
 
 def test_a_notify_socket_that_is_not_there(alone):
-    """Or that nobody reads: tunneld serves, and ends in time."""
+    """tunneld serves all the same."""
     d = alone(start=False)
     d.env["NOTIFY_SOCKET"] = d.path("no-such")
     d.start()
+    tunnel_of(d, "own")["max_held"] = 9
+    apply(d)
+    d.upgrade()
+    crash(d)
     round_trip(own(d))
-    d.stop()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(d.path("notify"))     # its queue has ten places
-        d.env["NOTIFY_SOCKET"] = d.path("notify")
-        d.start()
-        began = time.monotonic()
-        for count in range(15):
-            tunnel_of(d, "own")["max_held"] = 1 + count
-            d.write_config()
-            assert order(d, "reload")["ok"]
-        d.upgrade()
-        round_trip(own(d))
-        assert time.monotonic() - began < 30 * FACTOR
-        d.stop(within=8)
 
 
 def test_no_master_and_systemd(daemon, closing, echo, tmp_path):
