@@ -35,11 +35,11 @@ def nginx(tmp_path_factory):
     (top / "nginx.conf").write_text("""
 daemon off; master_process off; %s
 pid %s/pid; error_log %s/error.log;
-events { worker_connections 256; }
+events { worker_connections 8192; }
 http { access_log off; client_body_temp_path %s/body;
   proxy_temp_path %s/p; fastcgi_temp_path %s/f; uwsgi_temp_path %s/u;
   scgi_temp_path %s/s;
-  server { listen 127.0.0.1:%d; root %s/www; } }
+  server { listen 127.0.0.1:%d backlog=4096; root %s/www; } }
 """ % (("user root;" if harness.IS_ROOT else "",) + (top,) * 7 +
        (port, top)))
     process = spawn(["nginx", "-p", str(top), "-c", str(top / "nginx.conf"),
