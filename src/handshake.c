@@ -259,6 +259,7 @@ handshake_tls(struct handshake *hs)
 	case TLS_REFUSED:
 		handshake_refused(hs);
 		return;
+	case TLS_CLOSED:
 	case TLS_FAILED:
 		handshake_fail(hs, why);
 		return;

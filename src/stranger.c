@@ -303,6 +303,9 @@ stranger_on_attach(struct stranger *stranger, const struct wire_attach *attach)
 		stranger_end(stranger);
 		return;
 	}
+	/* The link may be gone while the channel was on its way. */
+	if (peers_find_link(stranger->context->peers, attach->link_id) == NULL)
+		stranger->greeted = false;
 	stranger_reject(stranger, WIRE_REJECT_REFUSED, "ATTACH refused");
 	stranger_fail(stranger, who, why);
 }
@@ -368,6 +371,11 @@ stranger_tls(struct stranger *stranger)
 	case TLS_DONE:
 		stranger->state = STRANGER_GREETING;
 		stranger_read(stranger);
+		return;
+	case TLS_CLOSED:
+		/* As every channel on its way when a link ends: it says
+		 * nothing of the peer. */
+		stranger_fail(stranger, "", why);
 		return;
 	case TLS_REFUSED:
 	case TLS_FAILED:

@@ -244,8 +244,12 @@ tls_explain(const char **why)
 	enum tls_result result = TLS_FAILED;
 
 	*why = "TLS handshake failed";
-	if (ERR_GET_LIB(error) != ERR_LIB_SSL)
-		*why = error == 0 ? "closed during the TLS handshake" : *why;
+	if (error == 0 ||
+	    (ERR_GET_LIB(error) == ERR_LIB_SSL &&
+		reason == SSL_R_UNEXPECTED_EOF_WHILE_READING))
+		result = TLS_CLOSED;
+	else if (ERR_GET_LIB(error) != ERR_LIB_SSL)
+		result = TLS_FAILED; /* of which nothing is known */
 	else if (tls_is_refusal(reason))
 		result = TLS_REFUSED;
 	else if (reason > SSL_AD_REASON_OFFSET &&
@@ -255,11 +259,11 @@ tls_explain(const char **why)
 		*why = "the other side did not prove that it knows the secret";
 	else if (reason == SSL_R_BINDER_DOES_NOT_VERIFY)
 		*why = "wrong secret";
-	else if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING)
-		*why = "closed during the TLS handshake";
 	else if (reason == SSL_R_WRONG_VERSION_NUMBER ||
 	    reason == SSL_R_HTTP_REQUEST)
 		*why = "the other side does not speak TLS";
+	if (result == TLS_CLOSED)
+		*why = "closed during the TLS handshake";
 	if (result == TLS_REFUSED)
 		*why = "the other side refused the TLS handshake";
 	ERR_clear_error();

@@ -37,12 +37,13 @@ SSL *tls_connect(struct tls *tls, int fd, const char *name,
     const struct auth_secret *secret);
 void tls_session_free(SSL *ssl); /* with what hangs from it; NULL ignored */
 
-enum tls_result { TLS_DONE, TLS_AGAIN, TLS_REFUSED, TLS_FAILED };
+enum tls_result { TLS_DONE, TLS_AGAIN, TLS_REFUSED, TLS_CLOSED, TLS_FAILED };
 
 /*
  * Goes on with the handshake; AGAIN: call again when the socket is ready for
- * anything. REFUSED: the other side sent an alert. On REFUSED and FAILED,
- * *why is a static phrase and the session can only be freed.
+ * anything. REFUSED: the other side sent an alert; CLOSED: it went away without
+ * a word. On both and on FAILED, *why is a static phrase and the session can
+ * only be freed.
  */
 enum tls_result tls_handshake(SSL *ssl, const char **why);
 
