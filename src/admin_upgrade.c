@@ -4,11 +4,16 @@
 
 #include "admin_select.h"
 
+/* The ledger gets so many seconds to write it down. */
+#define UPGRADE_SYNC 5.0
+
 /* It goes on, and is recorded, whether somebody waits for its end or not. */
 struct admin_upgrade_job {
 	struct admin_request *request; /* NULL: gone */
 	struct admin_context *context;
 	struct admin_author author;
+	struct ledger_sync *sync; /* it is done, and about to be answered: */
+	json_t *answer;
 };
 
 static void
@@ -17,6 +22,11 @@ upgrade_gone(void *arg)
 	struct admin_upgrade_job *job = arg;
 
 	job->request = NULL;
+	if (job->sync == NULL)
+		return;
+	ledger_sync_cancel(job->sync);
+	json_decref(job->answer);
+	free(job);
 }
 
 static void
@@ -34,25 +44,52 @@ upgrade_record(struct admin_upgrade_job *job,
 }
 
 static void
+upgrade_answer(struct admin_upgrade_job *job)
+{
+	struct admin_request *request = job->request;
+	json_t *answer = job->answer;
+
+	admin_request_on_cancel(request, NULL, NULL);
+	free(job);
+	admin_answer(request, answer);
+}
+
+/* Recorded or not: it is done. */
+static void
+upgrade_synced(const char *error, void *arg)
+{
+	struct admin_upgrade_job *job = arg;
+
+	(void)error;
+	job->sync = NULL;
+	upgrade_answer(job);
+}
+
+static void
 upgrade_done(const struct admin_upgraded *outcome, void *arg)
 {
 	struct admin_upgrade_job *job = arg;
 	struct admin_request *request = job->request;
 
 	upgrade_record(job, outcome);
-	free(job);
-	if (request == NULL)
-		return;
-	admin_request_on_cancel(request, NULL, NULL);
-	if (outcome->ok)
-		admin_answer(request,
-		    json_pack("{s:I, s:s, s:I, s:I}", "pid",
-			(json_int_t)outcome->pid, "version", outcome->version,
-			"old_pid", (json_int_t)outcome->old_pid, "sessions",
-			(json_int_t)outcome->sessions));
-	else
+	if (request == NULL || !outcome->ok) {
+		free(job);
+		if (request == NULL)
+			return;
+		admin_request_on_cancel(request, NULL, NULL);
 		admin_fail(request, "refused", "%s",
 		    outcome->why != NULL ? outcome->why : "it failed");
+		return;
+	}
+	job->answer = json_pack("{s:I, s:s, s:I, s:I}", "pid",
+	    (json_int_t)outcome->pid, "version", outcome->version, "old_pid",
+	    (json_int_t)outcome->old_pid, "sessions",
+	    (json_int_t)outcome->sessions);
+	/* Whoever asks for the changes next asks the other process. */
+	job->sync = ledger_sync(job->context->ledger, UPGRADE_SYNC,
+	    upgrade_synced, job);
+	if (job->sync == NULL)
+		upgrade_answer(job);
 }
 
 void

@@ -186,17 +186,21 @@ START_TEST(test_upgrade)
 	old_refused("upgrade", "{}", "refused");
 	old_refused("upgrade", "{\"now\":true}", "bad_request");
 	context.upgrade = upgrade_later;
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		upgraded = NULL;
 		client = world_client_open();
 		world_say(&client, "{\"id\":1,\"cmd\":\"upgrade\"}");
 		while (upgraded == NULL)
 			world_turn();
-		/* The second one does not wait for it. */
+		/* The second one does not wait for it, the third one is gone
+		 * while it is being recorded. */
 		if (i == 1)
 			world_client_close(&client);
 		world_turns(20);
 		upgraded(&outcome, upgraded_arg);
+		if (i == 2)
+			world_client_close(&client);
+		world_turns(20);
 		if (i == 0)
 			world_check_json(world_hear(&client),
 			    "{\"data\":{\"old_pid\":11,\"pid\":12,"
