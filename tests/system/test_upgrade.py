@@ -102,7 +102,7 @@ def test_what_it_says(mastered):
                      "draining: 2 sessions run on"):
             assert line in log, line
         change, = [c for c in d.admin("changes") if c["command"] == "upgrade"]
-        assert change["who"] in tool(d, "history", "changes").out
+        assert change["by"].split()[0] in tool(d, "history", "changes").out
     wait_until(lambda: "worker %d is done" % before in d.log(), 10,
                "its farewell")
     assert "draining" not in tool(d, "status").out
