@@ -17,7 +17,9 @@ import sys
 import time
 
 DEADLINE = 40.0     # of one connection
-MOST = 2000         # at a time
+# At a time. More than a second's worth would be a crowd that a slow machine
+# cannot serve before they have waited too long.
+MOST = 400
 
 
 class Call:
