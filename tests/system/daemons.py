@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 
-from adminsocket import Admin
+from adminsocket import Admin, AdminError
 from harness import (FACTOR, IS_ROOT, MASTER, TROUBLE, TUNNELCTL, TUNNELD,
                      end_process, holds_secret, knows_master, render, run,
                      spawn, wait_until)
@@ -274,11 +274,15 @@ class Daemon:
         return ""
 
     def admin(self, cmd, **args):
-        client = Admin(self.admin_path)
-        try:
-            return client(cmd, **args)
-        finally:
-            client.close()
+        while True:
+            client = Admin(self.admin_path)
+            try:
+                return client(cmd, **args)
+            except AdminError as error:
+                if error.code != "upgraded":    # ask its successor
+                    raise
+            finally:
+                client.close()
 
     def ctl(self, *words, status=0, as_json=True):
         """tunnelctl; its parsed JSON, or its text."""

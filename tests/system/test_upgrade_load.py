@@ -21,6 +21,8 @@ from upgrades import Hammer, mastered, wait_draining  # noqa: F401
 
 RATE = 100 if SLOW else 1000
 HELLO = "hello from behind the NAT\n"
+# A quarter of a second is enough for as many as may wait by default.
+MANY = {"max_held": 4096}
 
 
 @pytest.fixture
@@ -56,8 +58,8 @@ def check_ledgers(p, served):
 def test_nobody_is_refused(pair, security, nginx, hammer, kind, who, hold):
     """20 reloads and 10 upgrades of either end: nobody is refused, reset or
     answered wrong, also where nobody is held."""
-    p = pair(security, [kind("web", nginx, entry={} if hold is None else
-                             {"hold": hold})], master=True)
+    entry = MANY if hold is None else dict(MANY, hold=hold)
+    p = pair(security, [kind("web", nginx, entry=entry)], master=True)
     d, far = end_of(p, who)
     users = hammer(p.entry("web"))
     users.more(RATE // 10)
@@ -83,8 +85,8 @@ def test_nobody_is_refused(pair, security, nginx, hammer, kind, who, hold):
 @pytest.mark.bound(240)
 def test_both_ends_at_a_time(pair, security, nginx, hammer):
     """Both are upgraded, as it comes, while calls come both ways."""
-    p = pair(security, [reverse("web", nginx), forward("back", nginx)],
-             master=True)
+    p = pair(security, [reverse("web", nginx, entry=MANY),
+                        forward("back", nginx, entry=MANY)], master=True)
     users = [hammer(p.entry(name)) for name in ("web", "back")]
     for user in users:
         user.more(100)
