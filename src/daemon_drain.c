@@ -16,6 +16,8 @@ drain_is_done(const struct daemon *daemon)
 	for (i = 0; i < peers_count(daemon->peers); i++)
 		if (!peer_has_left(peers_at(daemon->peers, i)))
 			return false;
+	if (daemon->heir != NULL && handover_is_pending(daemon->heir))
+		return false; /* users are on their way */
 	return gateway_handshakes(daemon->gateway) == 0 &&
 	    admin_has_left(daemon->admin);
 }
