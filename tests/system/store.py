@@ -34,7 +34,9 @@ for number, fd in enumerate(given):
 os.closerange(3 + len(given), 4096)
 if given:
     os.environ.update(LISTEN_PID=str(os.getpid() + int(sys.argv[2])),
-                      LISTEN_FDS=str(len(given)), LISTEN_FDNAMES=sys.argv[3])
+                      LISTEN_FDS=str(len(given)))
+    if sys.argv[3]:
+        os.environ["LISTEN_FDNAMES"] = sys.argv[3]
 os.execv(sys.argv[4], sys.argv[4:])
 """
 

@@ -336,7 +336,7 @@ def test_not_configured_any_more(kept, echo):
 
 
 @pytest.mark.parametrize("what", ["pipe", "udp", "other", "connected",
-                                  "not-listening", "file", "abstract"])
+                                  "file", "abstract"])
 def test_foreign_descriptors(kept, closing, tmp_path, what):
     """Closed, with a word in the log; what is ours is taken all the same."""
     d, store = kept()
@@ -344,16 +344,15 @@ def test_foreign_descriptors(kept, closing, tmp_path, what):
     in_store(store, entry)
     before = listening(d)
     d.stop()
-    pipe = os.pipe()
+    pipe, couple = os.pipe(), socket.socketpair()
     foreign = {
         "pipe": lambda: os.fdopen(pipe[0]),
         "udp": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
         "other": lambda: Listener().sock,
-        "connected": lambda: socket.socketpair()[0],
-        "not-listening": lambda: socket.socket(),
+        "connected": lambda: couple[0],
         "file": lambda: open(d.config_path),
         "abstract": lambda: socket.socket(socket.AF_UNIX)}[what]()
-    if what in ("udp", "not-listening"):
+    if what == "udp":
         foreign.bind(("127.0.0.1", 0))
     elif what == "abstract":
         foreign.bind("\0tunneld-test-%d" % free_port())
@@ -371,7 +370,8 @@ def test_foreign_descriptors(kept, closing, tmp_path, what):
     assert re.search(r"descriptor|nobody listens there", words), words
     wait_until(lambda: "foreign" not in store.names(), 5,
                "it to be removed from the store")
-    foreign.close()
+    for sock in (foreign, *couple):
+        sock.close()
     os.close(pipe[1])
     if what != "pipe":
         os.close(pipe[0])
@@ -398,11 +398,14 @@ def test_for_another_process(kept):
     d, store = kept()
     entry = own(d)
     d.stop()
+    before = store.inodes()
     tunnel_of(d, "own")["listen"] = "127.0.0.1:%d" % free_port()
-    store.serve_to(d, pid_off=1).start()
+    store.serve_to(d, pid_off=1).launch()
+    # Until then, who asks is in the queue of a socket that nobody has.
+    wait_until(lambda: d.log().count(" is up, pid ") == 2, 15, "its start")
     round_trip(own(d))
     assert own(d) != entry
-    assert entry in store.places()
+    assert before <= store.inodes()
 
 
 def test_no_names(kept):
@@ -411,8 +414,6 @@ def test_no_names(kept):
     tunnel_of(d, "own")["listen"] = entry = own(d)
     in_store(store, entry)
     restart(d, store, names="")
-    round_trip(entry)
-    restart(d, store, names=":".join(["x"] * 40))
     round_trip(entry)
 
 
