@@ -55,7 +55,7 @@ daemon_end_sessions(struct daemon *daemon)
 {
 	if (!daemon->draining)
 		return;
-	log_notice("draining: %u sessions end now",
+	log_notice("draining: sessions end now: %u",
 	    daemon->tunnels->n_sessions);
 	tunnels_end_sessions(daemon->tunnels, REASON_SHUTDOWN, "daemon");
 }
@@ -84,7 +84,7 @@ daemon_drain(struct daemon *daemon, pid_t pid, const char *version)
 	if (daemon->draining || !daemon->serving)
 		return;
 	drain_begin(daemon);
-	log_notice("draining: %u sessions run on here, worker %d serves",
+	log_notice("draining: sessions run on here: %u; worker %d serves",
 	    daemon->tunnels->n_sessions, (int)pid);
 	daemon_upgraded(daemon, NULL, pid, version);
 	/* From the outside inwards. */
