@@ -99,7 +99,7 @@ def test_what_it_says(mastered):
                      "worker %d started" % d.worker,
                      "worker %d is ready and takes over from %d" %
                      (d.worker, before),
-                     "draining: 2 sessions run on"):
+                     "draining: sessions run on here: 2"):
             assert line in log, line
         change, = [c for c in d.admin("changes") if c["command"] == "upgrade"]
         assert change["by"].split()[0] in tool(d, "history", "changes").out
