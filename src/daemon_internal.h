@@ -133,9 +133,10 @@ int daemon_tell_master(struct daemon *daemon,
 void daemon_claim(struct daemon *daemon);
 void daemon_get_inherited_admin(struct daemon *daemon,
     struct admin_inherited *out);
-/* What it listens on; at once, or (a loop_fn) waits until the master has let
- * go of what is not among it. */
-void daemon_keep(struct daemon *daemon);
+/* Tells the master what it listens on, if that has changed; waits: until the
+ * master has closed what is not among it. */
+void daemon_keep(struct daemon *daemon, bool waits);
+/* A loop_fn: the same, and the service manager must have closed it, too. */
 void daemon_release(void *daemon);
 
 /* daemon_master.c */

@@ -62,7 +62,7 @@ keep_sum(int fd, const char *who, void *arg)
 }
 
 static void
-keep_end(struct daemon *daemon, bool answer)
+keep_end(struct daemon *daemon, uint64_t answer)
 {
 	struct handover_message kept = {
 		.type = HANDOVER_KEPT,
@@ -74,7 +74,7 @@ keep_end(struct daemon *daemon, bool answer)
 }
 
 void
-daemon_keep(struct daemon *daemon)
+daemon_keep(struct daemon *daemon, bool waits)
 {
 	uint64_t sum = UINT64_C(14695981039346656037);
 
@@ -85,7 +85,9 @@ daemon_keep(struct daemon *daemon)
 		return;
 	daemon->kept = sum;
 	keep_each(daemon, keep_send, daemon);
-	keep_end(daemon, false);
+	keep_end(daemon, waits ? HANDOVER_KEPT_HERE : HANDOVER_KEPT_NO_ANSWER);
+	if (waits)
+		daemon_await_kept(daemon);
 }
 
 void
@@ -97,7 +99,7 @@ daemon_release(void *arg)
 		return;
 	daemon->kept = 0;
 	keep_each(daemon, keep_send, daemon);
-	keep_end(daemon, true);
+	keep_end(daemon, HANDOVER_KEPT_EVERYWHERE);
 	daemon_await_kept(daemon);
 }
 
@@ -137,7 +139,7 @@ daemon_claim(struct daemon *daemon)
 		return;
 	net_inherited_each(daemon->inherited, keep_send, daemon);
 	keep_send(daemon->lock_fd, DAEMON_LOCK_WHO, daemon);
-	keep_end(daemon, true);
+	keep_end(daemon, HANDOVER_KEPT_EVERYWHERE);
 	daemon_await_kept(daemon);
 }
 

@@ -195,7 +195,7 @@ master_alive(void *arg)
 	}
 	(void)handover_say(daemon->master, HANDOVER_ALIVE, NULL);
 	if (daemon->serving)
-		daemon_keep(daemon);
+		daemon_keep(daemon, false);
 	master_set_watch(daemon);
 	loop_timer_set(daemon->alive,
 	    every < MASTER_ALIVE_MIN ? MASTER_ALIVE_MIN : every);
@@ -256,7 +256,7 @@ daemon_ready(void *arg)
 		daemon_go(daemon);
 		return;
 	}
-	daemon_keep(daemon);
+	daemon_keep(daemon, false);
 	(void)handover_say(daemon->master, HANDOVER_READY, daemon->version);
 	master_alive(daemon);
 }

@@ -176,7 +176,7 @@ reload_abandon(struct reload *reload)
 	net_plan_abandon(reload->plan);
 	config_unref(reload->after);
 	/* What was let go for a swap that failed. */
-	daemon_keep(reload->daemon);
+	daemon_keep(reload->daemon, false);
 }
 
 /* --- commit ----------------------------------------------------------------- */
@@ -238,7 +238,8 @@ reload_commit(struct reload *reload)
 		    after->daemon.admin_read_group);
 	reload_set_log(daemon, &before->daemon, &after->daemon);
 	config_unref(before);
-	daemon_keep(daemon);
+	/* A port that is given up is closed when the answer says so. */
+	daemon_keep(daemon, true);
 }
 
 /* --- say ---------------------------------------------------------------------- */

@@ -63,6 +63,10 @@ enum handover_type {
 	HANDOVER_USER = 128 /* descriptor; body: see daemon_users */
 };
 
+/* The number of KEPT: whether KEPT_ALL is the answer, and when: once what was
+ * let go is closed here, or by the service manager, too. */
+enum { HANDOVER_KEPT_NO_ANSWER, HANDOVER_KEPT_HERE, HANDOVER_KEPT_EVERYWHERE };
+
 #define HANDOVER_INSTANCE_SIZE 16
 
 enum handover_why {

@@ -53,10 +53,10 @@ struct master_store {
 /* What it hands back from before, into orphans. */
 void master_store_init(struct master_store *store, struct master_set *orphans);
 void master_store_free(struct master_store *store);
-/* It is to have these and no others. Waits, for a second at most, until it
- * has let go of some. */
-void master_store_sync(struct master_store *store,
-    const struct master_set *set);
+/* It is to have these and no others. waits: for a second at most, until it has
+ * let go of those it has to. */
+void master_store_sync(struct master_store *store, const struct master_set *set,
+    bool waits);
 
 /* --- workers ---------------------------------------------------------------- */
 

@@ -102,19 +102,26 @@ master_store_init(struct master_store *store, struct master_set *orphans)
 	store->on = getenv("NOTIFY_SOCKET") != NULL;
 	if (count == NULL || strcmp(count, "0") == 0)
 		return;
-	n = sd_listen_fds_with_names(1, &names);
+	n = sd_listen_fds_with_names(0, &names);
+	/* Names are of no use but to let go of one. */
+	if (n < 0) {
+		names = NULL;
+		n = sd_listen_fds(0);
+	}
 	if (n < 0)
 		log_warning("the sockets kept by the service manager: %s",
 		    strerror(-n));
+	(void)sd_listen_fds(1); /* nobody after us */
 	for (i = 0; i < n; i++) {
 		fd = SD_LISTEN_FDS_START + i;
 		if (fstat(fd, &st) != 0)
 			continue;
-		if (store_add(store, st.st_ino, names[i]) != 0 ||
+		if (store_add(store, st.st_ino,
+			names == NULL ? "unknown" : names[i]) != 0 ||
 		    master_set_add(orphans, fd, "") != 0)
 			log_error("out of memory for a socket that was kept");
 	}
-	for (i = 0; i < n; i++)
+	for (i = 0; names != NULL && i < n; i++)
 		free(names[i]);
 	free(names);
 }
@@ -159,7 +166,8 @@ store_put(struct master_store *store, const struct master_kept *kept)
 }
 
 void
-master_store_sync(struct master_store *store, const struct master_set *set)
+master_store_sync(struct master_store *store, const struct master_set *set,
+    bool waits)
 {
 	bool removed = false;
 	size_t i;
@@ -182,6 +190,6 @@ master_store_sync(struct master_store *store, const struct master_set *set)
 		if (set->list[i].is_socket &&
 		    !store_has(store, set->list[i].inode))
 			store_put(store, &set->list[i]);
-	if (removed)
+	if (removed && waits)
 		(void)sd_notify_barrier(0, STORE_BARRIER);
 }

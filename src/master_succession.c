@@ -122,7 +122,7 @@ master_promote(struct master *master)
 	worker_set_state(worker, WORKER_SERVING);
 	worker->alive_at = worker->since;
 	master_set_clear(&master->orphans);
-	master_store_sync(&master->store, &worker->kept);
+	master_store_sync(&master->store, &worker->kept, false);
 	(void)handover_say(worker->handover, HANDOVER_GO, NULL);
 	if (master->hung_up)
 		(void)kill(worker->pid, SIGHUP);
@@ -135,6 +135,8 @@ void
 master_left(struct master *master)
 {
 	worker_set_state(master->current, WORKER_DRAINING);
+	/* Its successor's are kept now; what that has not is closed. */
+	master_set_clear(&master->current->kept);
 	master->current = NULL;
 	master_promote(master);
 }
@@ -331,17 +333,19 @@ master_bury(struct master *master)
 /* --- what workers say ------------------------------------------------------------ */
 
 static void
-master_kept(struct master *master, struct worker *worker, bool answer)
+master_kept(struct master *master, struct worker *worker, uint64_t answer)
 {
+	bool waits = answer == HANDOVER_KEPT_EVERYWHERE;
+
 	/* The first of one that starts: what was kept for it is its own now,
 	 * and the rest is nobody's. */
 	if (worker == master->successor && worker->why != HANDOVER_SUCCESSOR) {
 		master_set_clear(&master->orphans);
-		master_store_sync(&master->store, &worker->kept);
+		master_store_sync(&master->store, &worker->kept, waits);
 	}
 	if (worker == master->current && worker->state == WORKER_SERVING)
-		master_store_sync(&master->store, &worker->kept);
-	if (answer)
+		master_store_sync(&master->store, &worker->kept, waits);
+	if (answer != HANDOVER_KEPT_NO_ANSWER)
 		(void)handover_say(worker->handover, HANDOVER_KEPT_ALL, NULL);
 }
 
@@ -355,7 +359,7 @@ master_message(struct master *master, struct worker *worker,
 	case HANDOVER_KEEP:
 	case HANDOVER_KEPT:
 		if (worker_keep(worker, message))
-			master_kept(master, worker, message->number != 0);
+			master_kept(master, worker, message->number);
 		break;
 	case HANDOVER_READY:
 		snprintf(worker->version, sizeof worker->version, "%s", text);

@@ -19,7 +19,7 @@ import time
 DEADLINE = 40.0     # of one connection
 # At a time. More than a second's worth would be a crowd that a slow machine
 # cannot serve before they have waited too long.
-MOST = 400
+MOST = 100
 
 
 class Call:

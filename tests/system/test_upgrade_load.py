@@ -272,7 +272,7 @@ def test_iperf3(pair, security, options):
             done = client(1).communicate(timeout=30 * FACTOR)[0]
             return b'"sum_received"' in done
         wait_until(probe, 30, "iperf3 to serve")
-        process = client(10)
+        process = client(25 if SLOW else 15)
         wait_until(lambda: len(p.edge.sessions()) >= 2, 10, "its sessions")
         upgrade_both(p, 3, lambda: time.sleep(0.2))
         assert process.poll() is None, "it was over before: a poor test"

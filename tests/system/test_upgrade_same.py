@@ -104,7 +104,7 @@ def test_a_changed_config_is_read(mastered, echo):
         for place in (moved, kept, d.tunnel("new")["listen"]):
             round_trip(place)
         for place in (gone, old_port):
-            assert is_refused(place)
+            wait_until(lambda: is_refused(place), 5, "the old port to close")
         assert d.tunnel("kept")["listen"] == kept
         ask(user, b"under the old settings")
         old, = [t for t in d.admin("tunnels") if t["name"] == "gone"]
