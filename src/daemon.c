@@ -125,9 +125,10 @@ daemon_go(struct daemon *daemon)
 	size_t i;
 
 	daemon->serving = true;
+	daemon_expect(daemon);
+	daemon_hear_olders(daemon);
 	gateway_start(daemon->gateway);
 	tunnels_start(daemon->tunnels);
-	daemon_expect(daemon);
 	for (i = 0; i < peers_count(daemon->peers); i++)
 		peer_start(peers_at(daemon->peers, i));
 	daemon_start_metrics(daemon);

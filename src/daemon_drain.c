@@ -95,6 +95,7 @@ daemon_drain(struct daemon *daemon, pid_t pid, const char *version)
 	daemon->metrics = NULL;
 	gateway_leave(daemon->gateway);
 	tunnels_leave(daemon->tunnels, daemon_give_user, daemon);
+	daemon_give_peers(daemon);
 	for (i = 0; i < peers_count(daemon->peers); i++)
 		peer_leave(peers_at(daemon->peers, i));
 	/* What it was to read is for the other one to read. */

@@ -165,6 +165,11 @@ void daemon_drain_check(void *daemon);
 /* daemon_users.c; both take fd. */
 void daemon_set_heir(struct daemon *daemon, int fd);
 void daemon_add_older(struct daemon *daemon, int fd);
+/* Tells the heir whose links there are, so that it lets no other daemon of
+ * their names in before them. */
+void daemon_give_peers(struct daemon *daemon);
+/* Reads what those who leave have said so far. */
+void daemon_hear_olders(struct daemon *daemon);
 /* As tunnels_give_fn. */
 void daemon_give_user(struct tunnel_user *user, void *daemon);
 void daemon_forget_users(struct daemon *daemon); /* at the end of all */

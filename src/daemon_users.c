@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "daemon_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,6 +24,13 @@ struct user_body {
 	int64_t opened_us;
 	uint64_t source_len;
 	struct sockaddr_storage source;
+};
+
+/* The body of HANDOVER_PEER: whose link it was. */
+struct peer_body {
+	uint32_t size;
+	char name[NAME_SIZE];
+	uint8_t instance[WIRE_INSTANCE_SIZE];
 };
 
 /* --- away --------------------------------------------------------------------- */
@@ -69,6 +77,29 @@ daemon_set_heir(struct daemon *daemon, int fd)
 		log_error("out of memory: users who wait will be lost");
 		handover_free(daemon->heir);
 		daemon->heir = NULL;
+	}
+}
+
+void
+daemon_give_peers(struct daemon *daemon)
+{
+	struct peer_body body = { .size = sizeof body };
+	struct handover_message message = {
+		.type = HANDOVER_PEER,
+		.fd = -1,
+		.body = &body,
+		.len = sizeof body,
+	};
+	const struct peer *peer;
+	size_t i;
+
+	for (i = 0; i < peers_count(daemon->peers); i++) {
+		peer = peers_at(daemon->peers, i);
+		if (daemon->heir == NULL ||
+		    !peer_get_instance(peer, body.instance))
+			continue;
+		snprintf(body.name, sizeof body.name, "%s", peer_name(peer));
+		(void)handover_send(daemon->heir, &message);
 	}
 }
 
@@ -162,6 +193,21 @@ fail:
 }
 
 static void
+peer_take(struct daemon *daemon, const struct handover_message *message)
+{
+	struct peer_body body;
+	struct peer *peer;
+
+	if (message->len < sizeof body)
+		return;
+	memcpy(&body, message->body, sizeof body);
+	body.name[sizeof body.name - 1] = '\0';
+	peer = peers_find(daemon->peers, body.name);
+	if (peer != NULL)
+		peer_reserve(peer, body.instance);
+}
+
+static void
 older_free(struct daemon_older *older)
 {
 	LIST_REMOVE(older, entry);
@@ -182,13 +228,28 @@ older_ready(int fd, bool readable, bool writable, void *arg)
 	(void)writable;
 	while ((status = handover_receive(older->handover, &message)) ==
 	    HANDOVER_OK) {
-		if (message.type == HANDOVER_USER)
+		if (message.type == HANDOVER_USER) {
 			user_take(older->daemon, &message);
-		else if (message.fd != -1)
+			continue;
+		}
+		if (message.type == HANDOVER_PEER)
+			peer_take(older->daemon, &message);
+		if (message.fd != -1)
 			close(message.fd);
 	}
 	if (status == HANDOVER_GONE)
 		older_free(older);
+}
+
+void
+daemon_hear_olders(struct daemon *daemon)
+{
+	struct daemon_older *older, *next;
+
+	for (older = LIST_FIRST(&daemon->olders); older != NULL; older = next) {
+		next = LIST_NEXT(older, entry);
+		older_ready(-1, true, false, older);
+	}
 }
 
 void

@@ -60,7 +60,8 @@ enum handover_type {
 	HANDOVER_LEFT,	    /* it accepts nobody any more */
 	HANDOVER_HANGUP,    /* SIGHUP came, which is for who serves next */
 	/* From a worker to its heir. */
-	HANDOVER_USER = 128 /* descriptor; body: see daemon_users */
+	HANDOVER_USER = 128, /* descriptor; body: see daemon_users */
+	HANDOVER_PEER	     /* body: likewise */
 };
 
 /* The number of KEPT: whether KEPT_ALL is the answer, and when: once what was

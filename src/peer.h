@@ -95,6 +95,15 @@ bool peer_has_left(const struct peer *peer);
  */
 void peer_expect(struct peer *peer, double seconds);
 bool peer_is_expected(const struct peer *peer);
+/*
+ * Of one that is accepted: whose link it is; false: it has none. And, on the
+ * side that expects it: no other daemon of that name gets its place meanwhile.
+ * The peer does so itself when the other end says that it is upgraded.
+ */
+bool peer_get_instance(const struct peer *peer,
+    uint8_t instance[WIRE_INSTANCE_SIZE]);
+void peer_reserve(struct peer *peer,
+    const uint8_t instance[WIRE_INSTANCE_SIZE]);
 /* For so many seconds yet; 0: it is not. */
 double peer_expected_for(const struct peer *peer);
 

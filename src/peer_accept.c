@@ -124,6 +124,10 @@ peer_accept_link(struct peer *peer, const struct peer_newcomer *newcomer)
 	if (peer->disabled) {
 		peer->newcomer = *newcomer;
 		peer_reject_disabled(peer);
+	} else if (peer_is_reserved_from(peer, hello->instance)) {
+		peer->newcomer = *newcomer;
+		peer_reject_newcomer(peer,
+		    "another daemon of that name is being upgraded");
 	} else if (peer->link == NULL) {
 		peer->newcomer = *newcomer;
 		peer_welcome(peer);

@@ -76,6 +76,7 @@ struct peer {
 	struct peer_pasts pasts;	/* oldest first */
 	unsigned n_pasts;
 	double expected_until;	 /* loop_now; 0: it is not */
+	bool reserved;		 /* so long, for `instance` alone */
 	struct loop_timer *late; /* and then it is not any more */
 	bool disabled;
 	int64_t disabled_us;
@@ -136,6 +137,9 @@ void peer_leave_late(void *arg);	 /* leave_timer */
 /* Tells the handler if it has left now. */
 void peer_check_left(struct peer *peer);
 void peer_forget_expected(struct peer *peer);
+/* Whether it is another daemon's place. */
+bool peer_is_reserved_from(const struct peer *peer,
+    const uint8_t instance[WIRE_INSTANCE_SIZE]);
 void peer_is_late(void *arg); /* the timer of that name */
 
 /* peer_past.c */

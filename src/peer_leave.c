@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "peer_internal.h"
 
+#include <string.h>
+
 /* --- giving the name up ----------------------------------------------------- */
 
 void
@@ -78,6 +80,7 @@ void
 peer_forget_expected(struct peer *peer)
 {
 	peer->expected_until = 0;
+	peer->reserved = false;
 	loop_timer_cancel(peer->late);
 	supervisor_expect(&peer->supervisor, 0);
 }
@@ -99,6 +102,32 @@ peer_is_expected(const struct peer *peer)
 	return peer_expected_for(peer) > 0;
 }
 
+bool
+peer_get_instance(const struct peer *peer, uint8_t instance[WIRE_INSTANCE_SIZE])
+{
+	if (peer->link == NULL || peer->conf->dials)
+		return false;
+	memcpy(instance, peer->instance, WIRE_INSTANCE_SIZE);
+	return true;
+}
+
+void
+peer_reserve(struct peer *peer, const uint8_t instance[WIRE_INSTANCE_SIZE])
+{
+	if (peer->link != NULL || peer->conf->dials)
+		return;
+	memcpy(peer->instance, instance, WIRE_INSTANCE_SIZE);
+	peer->reserved = true;
+}
+
+bool
+peer_is_reserved_from(const struct peer *peer,
+    const uint8_t instance[WIRE_INSTANCE_SIZE])
+{
+	return peer->reserved && peer_is_expected(peer) &&
+	    memcmp(instance, peer->instance, WIRE_INSTANCE_SIZE) != 0;
+}
+
 void
 peer_is_late(void *arg)
 {
@@ -106,6 +135,7 @@ peer_is_late(void *arg)
 	const struct peer_handler *handler = peer->context->handler;
 
 	peer->expected_until = 0;
+	peer->reserved = false;
 	if (peer->link == NULL && handler->late != NULL)
 		handler->late(peer, peer->context->arg);
 }

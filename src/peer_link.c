@@ -305,8 +305,14 @@ peer_on_goaway(struct peer *peer, uint8_t reason)
 		[WIRE_GOAWAY_ADMIN] = "closed by an administrator of the peer",
 	};
 
-	if (reason == WIRE_GOAWAY_UPGRADE)
+	if (reason == WIRE_GOAWAY_UPGRADE) {
 		peer_expect(peer, PEER_EXPECT_SECONDS);
+		/* Not for whoever waited for it to go. */
+		peer->reserved = !peer->conf->dials;
+		if (peer->newcomer.framing != NULL)
+			peer_reject_newcomer(peer,
+			    "another daemon of that name is being upgraded");
+	}
 	peer_end_link(peer, whys[reason], PEER_END_HEARD);
 }
 
