@@ -209,6 +209,8 @@ def is_refused(address):
         connect(address).close()
     except (ConnectionRefusedError, FileNotFoundError):
         return True
+    except ConnectionResetError:    # it was closed at this moment
+        pass
     return False
 
 

@@ -107,7 +107,9 @@ def test_sd_notify(daemon, closing):
     sock.settimeout(15 * FACTOR)
     d.env["NOTIFY_SOCKET"] = d.path("notify")
     d.launch()
-    words = sock.recv(4096).decode().split("\n")
+    words = ["FDSTORE=1"]   # a master has its sockets kept before
+    while "FDSTORE=1" in words:
+        words = sock.recv(4096).decode().split("\n")
     assert "READY=1" in words
     assert d.version()["pid"] == d.pid
     d.stop()

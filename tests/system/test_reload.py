@@ -282,7 +282,7 @@ def test_metrics_move(rich):
     connect(new).close()
     del edge.config["metrics"]
     apply(edge)
-    assert is_refused(new)
+    wait_until(lambda: is_refused(new), 5, "the new address to be free")
 
 
 def test_metrics_never_go_back(pair_of, echo):
