@@ -21,6 +21,7 @@
 #define MASTER_READY 30.0 /* a successor must be ready by then */
 #define MASTER_LEAVE 3.0  /* and who it replaces must have left */
 #define MASTER_STOP 20.0  /* told to stop, a worker is killed then */
+#define MASTER_ABORT 5.0  /* SIGABRT ends a worker that hangs by then */
 #define MASTER_ALIVE 5.0  /* between two signs of life */
 #define MASTER_HUNG 60.0  /* silence for so long is none */
 
@@ -128,8 +129,12 @@ master_check(struct master *master, double now)
 		master_left(master);
 	}
 	if (current != NULL && current->state == WORKER_SERVING &&
-	    now - current->alive_at > master->hung)
+	    now - current->alive_at > master->hung) {
 		master_kill(current, SIGABRT, "hangs");
+		/* One that is stopped, or dumps its core for ever. */
+		if (now - current->alive_at > master->hung + MASTER_ABORT)
+			(void)kill(current->pid, SIGKILL);
+	}
 	if (master->stopping && now > master->stop_at) {
 		master->stop_at = now + MASTER_STOP;
 		master_signal_all(master, SIGKILL);
