@@ -168,17 +168,19 @@ entry_channel_lost(struct channel *channel, void *arg)
 {
 	struct session *session = arg;
 	struct peer *peer = session->tunnel->peer;
+	/* An upgrade at the other end may take it along: that is no try. */
+	bool counts = session->open_sent && !peer_is_expected(peer) &&
+	    peer_ups(peer) == session->open_ups;
 
 	channel_abort(channel);
 	session->channel = NULL;
 	session->holds_channel = false;
 	peer_channel_done(peer);
-	if (session->open_sent && session->retried) {
+	if (counts && session->retried) {
 		session_close(session, REASON_CHANNEL_LOST, "peer");
 		return;
 	}
-	/* An upgrade at the other end may take it along: that is no try. */
-	session->retried |= session->open_sent && !peer_is_expected(peer);
+	session->retried |= counts;
 	session->open_sent = false;
 	session->early_sent = 0;
 	session->early.sent = false;
@@ -310,6 +312,7 @@ entry_got_channel(struct channel *channel, void *arg)
 		return;
 	}
 	session->open_sent = true;
+	session->open_ups = peer_ups(session->tunnel->peer);
 	if (!entry_send_early(session))
 		entry_channel_lost(channel, session);
 }

@@ -236,6 +236,8 @@ master_lost_successor(struct master *master, struct worker *worker,
 	if (master->current == NULL) {
 		log_error("worker %d %s before it was ready", (int)worker->pid,
 		    death);
+		if (worker->kept.n > 0)
+			master_set_move(&master->orphans, &worker->kept);
 		master_restart_later(master);
 	} else if (master->current->state == WORKER_SERVING) {
 		master_refuse_upgrade(master, why);

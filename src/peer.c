@@ -335,6 +335,12 @@ peer_name(const struct peer *peer)
 	return peer->conf->name;
 }
 
+uint64_t
+peer_ups(const struct peer *peer)
+{
+	return peer->ups;
+}
+
 bool
 peer_is_up(const struct peer *peer)
 {

@@ -163,6 +163,8 @@ void peer_ping_cancel(struct peer *peer, struct peer_ping *ping);
 const struct config_peer *peer_conf(const struct peer *peer);
 const char *peer_name(const struct peer *peer);
 bool peer_is_up(const struct peer *peer);
+/* How many times its link has come up. */
+uint64_t peer_ups(const struct peer *peer);
 
 /* --- channels, for entries -------------------------------------------- */
 

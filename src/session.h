@@ -41,6 +41,7 @@ struct session {
 	struct dial *dial;	 /* exit, local */
 	struct loop_timer *timer;
 	struct peer_waiter waiter;
+	uint64_t open_ups;  /* which link it was, when OPEN was sent */
 	bool holds_channel; /* peer_channel_done is due */
 	bool waited_up, waited_down, open_sent, retried;
 	struct relay_early early; /* from the user (exit: from the channel) */

@@ -38,6 +38,7 @@ static void
 upgrade_under_load(struct side **which, const struct side *entry, int times)
 {
 	struct side *old;
+	char reasons[300];
 
 	users_come(entry, 1000);
 	world_turn(0.3);
@@ -53,8 +54,13 @@ upgrade_under_load(struct side **which, const struct side *entry, int times)
 		side_free(old);
 	}
 	users_wait();
-	ck_assert_msg(users.failed == 0, "%u of %u failed; the first: %s",
-	    users.failed, users.served, users.error);
+	fixture_settle(edge->ledger);
+	fixture_text("SELECT group_concat(reason, ', ') FROM (SELECT"
+		     " count(*) || ' ' || close_reason AS reason"
+		     " FROM sessions GROUP BY close_reason)",
+	    reasons, sizeof reasons);
+	ck_assert_msg(users.failed == 0, "%u of %u failed; the first: %s; %s",
+	    users.failed, users.served, users.error, reasons);
 	ck_assert_uint_ge(users.served, 20 * (unsigned)times);
 }
 

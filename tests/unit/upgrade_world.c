@@ -212,6 +212,7 @@ side_open_gateway(struct side *side)
 		.loop = loop,
 		.tls = side->tls,
 		.peers = side->peers,
+		.inherited = side->inherited,
 		.config = side->config,
 	};
 
@@ -224,9 +225,12 @@ side_open_gateway(struct side *side)
 void
 side_start(struct side *side)
 {
+	side->tunnels->params.inherited = side->inherited;
 	ck_assert_int_eq(tunnels_listen(side->tunnels, say_error, NULL), 0);
 	tunnels_start(side->tunnels);
 	side_open_gateway(side);
+	net_inherited_free(side->inherited);
+	side->inherited = NULL;
 }
 
 static void
@@ -262,11 +266,41 @@ side_leave(struct side *side, struct side *successor)
 	tunnels_on_idle(side->tunnels, on_idle, side);
 }
 
+/* The very sockets, as the master hands them on: who waits in a backlog is
+ * lost with the last of those who have it. */
+static void
+side_inherit(struct side *side, const struct side *before)
+{
+	const struct config *config = side->config;
+	const struct tunnel *tunnel;
+	char who[NET_WHO_SIZE];
+	size_t i;
+
+	side->inherited = net_inherited_new();
+	for (i = 0; i < gateway_listeners(before->gateway); i++) {
+		net_inherited_add(side->inherited,
+		    dup(net_listener_fd(gateway_listener(before->gateway, i))),
+		    GATEWAY_WHO);
+		net_inherited_claim(side->inherited, &config->gateway.listen[i],
+		    GATEWAY_WHO);
+	}
+	TAILQ_FOREACH(tunnel, &before->tunnels->all, entry) {
+		if (tunnel->listener == NULL)
+			continue;
+		tunnel_who(tunnel->label, who);
+		net_inherited_add(side->inherited,
+		    dup(net_listener_fd(tunnel->listener)), who);
+		net_inherited_claim(side->inherited, &tunnel->conf->listen,
+		    who);
+	}
+}
+
 struct side *
 side_upgrade(struct side *side)
 {
 	struct side *successor = side_new(side->name, side);
 
+	side_inherit(successor, side);
 	side_leave(side, successor);
 	side_start(successor);
 	return successor;

@@ -30,6 +30,7 @@ struct side {
 	struct ledger *ledger;
 	struct tunnels *tunnels;
 	struct gateway *gateway;
+	struct net_inherited *inherited; /* until it has started */
 	uint64_t generation;
 	int given, idle, left, late, ups;
 	char down[200]; /* why the link went down last */
