@@ -20,7 +20,8 @@ static const struct channel_handler pool_channel_handler = {
 static void
 pool_check_empty(struct pool *pool)
 {
-	if (pool->leaving && TAILQ_EMPTY(&pool->theirs))
+	if (pool->leaving && TAILQ_EMPTY(&pool->theirs) &&
+	    TAILQ_EMPTY(&pool->attaching))
 		loop_task_queue(pool->params.loop, &pool->emptied);
 }
 
@@ -341,10 +342,18 @@ pool_close_all(struct pool_list *list)
 void
 pool_leave(struct pool *pool)
 {
+	struct pool_entry *entry, *next;
+
 	pool->leaving = true;
 	loop_timer_cancel(pool->retry_timer);
 	pool_close_all(&pool->ours);
-	pool_close_all(&pool->attaching);
+	/* One for the other end may be attached there already, and in use. */
+	for (entry = TAILQ_FIRST(&pool->attaching); entry != NULL;
+	     entry = next) {
+		next = TAILQ_NEXT(entry, entry);
+		if (entry->ours)
+			pool_entry_remove(entry);
+	}
 }
 
 bool

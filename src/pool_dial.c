@@ -27,6 +27,8 @@ pool_attached(const struct handshake_outcome *outcome, void *arg)
 			channel_free(
 			    pool_entry_remove(TAILQ_FIRST(&pool->ours)));
 		pool_entry_remove(entry);
+		if (pool->leaving)
+			return;
 		pool->retry = pool->retry < POOL_RETRY_MIN ? POOL_RETRY_MIN :
 		    pool->retry * 2 > POOL_RETRY_MAX	   ? POOL_RETRY_MAX :
 							     pool->retry * 2;
@@ -42,6 +44,8 @@ pool_attached(const struct handshake_outcome *outcome, void *arg)
 		pool->served++;
 	}
 	pool_entry_idle(entry, channel);
+	if (pool->leaving)
+		return;
 	pool_fill(pool);
 	pool->params.handler->available(pool->params.arg);
 }
