@@ -64,6 +64,8 @@ def spawn(argv, *, netns=None, user=None, nofile=None, **kw):
         wrap += ["nsenter", "--net=/proc/%d/ns/net" % netns.pid, "--"]
     if nofile:
         wrap += ["prlimit", "--nofile=%d:%d" % (nofile, nofile), "--"]
+    # Whoever runs the tests in the background ignores these, and so would all.
+    wrap += ["env", "--default-signal=INT,QUIT"]
     wrap += ["setpriv", "--pdeathsig", "KILL"]
     if user and IS_ROOT:
         entry = pwd.getpwnam(user)
