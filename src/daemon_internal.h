@@ -59,8 +59,9 @@ struct daemon {
 	int lock_fd;
 	struct loop_watch *master_watch;
 	struct loop_timer *alive;
-	bool orphaned; /* the master is gone */
-	uint64_t kept; /* a sum of what the master keeps */
+	bool orphaned;	     /* the master is gone */
+	uint64_t kept;	     /* a sum of what the master keeps */
+	unsigned unanswered; /* KEPT that are to be answered */
 	struct loop_timer *ready;
 	bool is_ready; /* and has said so */
 	struct stat binary;
@@ -120,7 +121,8 @@ int daemon_meet_master(struct daemon *daemon);
 /* Is killed when the master dies; once more after root was given up, which
  * takes that back. -1: it is dead. */
 int daemon_stay_with_master(const struct daemon *daemon);
-/* Waits until it has answered KEPT; it speaks of other things meanwhile. */
+/* Waits, half a second at most, until it has answered each KEPT: nothing is
+ * kept that was let go. It may speak of other things meanwhile. */
 void daemon_await_kept(struct daemon *daemon);
 /* Sends, now or as soon as it takes what is sent. -1: it is gone. */
 int daemon_tell_master(struct daemon *daemon,

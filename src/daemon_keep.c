@@ -70,6 +70,7 @@ keep_end(struct daemon *daemon, uint64_t answer)
 		.fd = -1,
 	};
 
+	daemon->unanswered += answer != HANDOVER_KEPT_NO_ANSWER;
 	(void)daemon_tell_master(daemon, &kept);
 }
 

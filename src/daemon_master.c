@@ -11,7 +11,7 @@
 
 /* Seconds. */
 #define MASTER_BEGIN 10.0    /* what a worker is given comes by then */
-#define MASTER_RELEASE 2.0   /* and the answer of a busy master */
+#define MASTER_RELEASE 0.5   /* and the answer of a busy master */
 #define MASTER_ANSWER 60.0   /* an upgrade has ended somehow */
 #define MASTER_ORPHAN 2.0    /* where the kernel did not kill it */
 #define MASTER_ALIVE_MIN 0.1 /* between two signs of life */
@@ -93,6 +93,10 @@ master_message(struct daemon *daemon, const struct handover_message *message)
 		if (daemon->is_ready && !daemon->serving)
 			daemon_go(daemon);
 		break;
+	case HANDOVER_KEPT_ALL:
+		if (daemon->unanswered > 0)
+			daemon->unanswered--;
+		break;
 	case HANDOVER_UPGRADE:
 		/* SIGHUP, and there is another binary. */
 		daemon_upgrade(NULL, NULL, daemon);
@@ -138,13 +142,14 @@ daemon_await_kept(struct daemon *daemon)
 {
 	struct handover_message message;
 
-	while (handover_await(daemon->master, &message, MASTER_RELEASE) ==
-	    HANDOVER_OK) {
-		if (message.type == HANDOVER_KEPT_ALL)
+	while (daemon->unanswered > 0) {
+		if (handover_await(daemon->master, &message, MASTER_RELEASE) !=
+		    HANDOVER_OK) {
+			log_warning("the master does not answer");
 			return;
+		}
 		master_message(daemon, &message);
 	}
-	log_warning("the master does not answer");
 }
 
 /* This process is killed with its master, at about this time. */

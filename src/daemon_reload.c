@@ -160,6 +160,8 @@ reload_prepare(struct reload *reload)
 		reload_say_error("out of memory", reload);
 		return -1;
 	}
+	/* What an earlier one gave up may be wanted again. */
+	daemon_await_kept(daemon);
 	net_plan_on_release(reload->plan, daemon_release, daemon);
 	if (net_plan_bind(reload->plan, reload_say_error, reload) != 0)
 		return -1;

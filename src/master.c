@@ -77,7 +77,8 @@ master_hangup(struct master *master)
 	if (current == NULL || master->stopping)
 		return;
 	if (worker_is_outdated(current, master->binary))
-		master_upgrade(master);
+		/* It asks for it then, and lets nothing be changed meanwhile. */
+		(void)handover_say(current->handover, HANDOVER_UPGRADE, NULL);
 	else
 		(void)kill(current->pid, SIGHUP);
 }
