@@ -263,6 +263,7 @@ main(int argc, char **argv)
 	start.config = main_load(&arguments, start.master);
 	if (start.config == NULL) {
 		handover_free(start.master);
+		net_inherited_free(start.inherited);
 		return 1;
 	}
 	if (arguments.test)

@@ -300,6 +300,7 @@ master_buried(struct master *master, struct worker *worker, int status)
 	} else if (worker->why == HANDOVER_FIRST &&
 	    worker->state == WORKER_STARTING) {
 		/* It has said why itself. */
+		master->successor = NULL;
 		master->done = true;
 		master->status = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 		if (WIFSIGNALED(status))
