@@ -84,17 +84,17 @@ daemon_drain(struct daemon *daemon, pid_t pid, const char *version)
 	if (daemon->draining || !daemon->serving)
 		return;
 	drain_begin(daemon);
+	/* Who waits goes: what is told counts those who stay. */
+	tunnels_leave(daemon->tunnels, daemon_give_user, daemon);
 	log_notice("draining: sessions run on here: %u; worker %d serves",
 	    daemon->tunnels->n_sessions, (int)pid);
 	daemon_upgraded(daemon, NULL, pid, version);
-	/* From the outside inwards. */
 	admin_leave(daemon->admin);
 	if (daemon->metrics != NULL)
 		net_listener_keep(metrics_listener(daemon->metrics));
 	metrics_free(daemon->metrics);
 	daemon->metrics = NULL;
 	gateway_leave(daemon->gateway);
-	tunnels_leave(daemon->tunnels, daemon_give_user, daemon);
 	daemon_give_peers(daemon);
 	for (i = 0; i < peers_count(daemon->peers); i++)
 		peer_leave(peers_at(daemon->peers, i));

@@ -104,6 +104,16 @@ daemon_release(void *arg)
 	daemon_await_kept(daemon);
 }
 
+static struct addr
+keep_admin_address(const struct daemon *daemon)
+{
+	struct addr addr = { .kind = ADDR_UNIX };
+
+	snprintf(addr.host, sizeof addr.host, "%s",
+	    daemon->config->daemon.admin_socket);
+	return addr;
+}
+
 static void
 claim_one(struct daemon *daemon, const struct addr *addr, const char *who)
 {
@@ -114,14 +124,12 @@ void
 daemon_claim(struct daemon *daemon)
 {
 	const struct config *config = daemon->config;
-	struct addr admin = { .kind = ADDR_UNIX };
+	struct addr admin = keep_admin_address(daemon);
 	char label[NAME_SIZE * 2], who[NET_WHO_SIZE];
 	size_t i;
 
 	if (daemon->inherited == NULL)
 		return;
-	snprintf(admin.host, sizeof admin.host, "%s",
-	    config->daemon.admin_socket);
 	claim_one(daemon, &admin, ADMIN_WHO);
 	for (i = 0; i < config->gateway.n_listen; i++)
 		claim_one(daemon, &config->gateway.listen[i], GATEWAY_WHO);
@@ -148,10 +156,8 @@ daemon_claim(struct daemon *daemon)
 void
 daemon_get_inherited_admin(struct daemon *daemon, struct admin_inherited *out)
 {
-	struct addr admin = { .kind = ADDR_UNIX };
+	struct addr admin = keep_admin_address(daemon);
 
-	snprintf(admin.host, sizeof admin.host, "%s",
-	    daemon->config->daemon.admin_socket);
 	out->fd = net_inherited_take(daemon->inherited, &admin, ADMIN_WHO);
 	out->lock_fd = daemon->lock_fd;
 	daemon->lock_fd = -1;
