@@ -91,7 +91,7 @@ START_TEST(it_becomes_what_a_new_one_is)
 
 	make_old(2000);
 	ledger = fixture_open();
-	fixture_await(ledger, "ok", 0.1); /* at once */
+	fixture_await(ledger, "ok", 20);
 	await_version_2();
 	id = ledger_take_id(ledger);
 	ck_assert_int_eq(id, 2001);
@@ -140,7 +140,7 @@ START_TEST(a_large_one_takes_its_time)
 	do {
 		before = fixture_now();
 		ledger = fixture_open();
-		ck_assert_double_lt(fixture_now() - before, 1);
+		ck_assert_double_lt(fixture_now() - before, 15);
 		ck_assert_int_eq(ledger_get_disabled(ledger, "edge", "", NULL),
 		    starts > 0);
 		ck_assert_int_eq(ledger_set_disabled(ledger, &what, true), 0);
@@ -151,7 +151,7 @@ START_TEST(a_large_one_takes_its_time)
 		fixture_sleep(0.02 * ++starts);
 		before = fixture_now();
 		ledger_free(ledger);
-		ck_assert_double_lt(fixture_now() - before, 1);
+		ck_assert_double_lt(fixture_now() - before, 15);
 		ck_assert_int_le(starts, 200);
 	} while (fixture_number("PRAGMA user_version") != 2);
 	ck_assert_int_eq(fixture_number("SELECT count(*) FROM sessions"),

@@ -19,8 +19,8 @@ setup(void)
 	old = fixture_open();
 	options.generation = 1;
 	new = fixture_open();
-	fixture_await(old, "ok", 5);
-	fixture_await(new, "ok", 5);
+	fixture_await(old, "ok", 20);
+	fixture_await(new, "ok", 20);
 }
 
 static void

@@ -87,6 +87,19 @@ run_for(double seconds)
 	loop_timer_free(timer);
 }
 
+/* Until that many were heard, however slow the machine is. */
+static void
+run_until(int n)
+{
+	double until = loop_now(loop) + 20;
+
+	while (n_heard < n) {
+		ck_assert_msg(loop_now(loop) < until, "%d heard, not %d",
+		    n_heard, n);
+		run_for(0.01);
+	}
+}
+
 static int
 count(const char *text)
 {
@@ -142,12 +155,11 @@ START_TEST(test_status_when_it_changes)
 	run_for(1.3);
 	ck_assert_int_eq(n_heard, 1);
 	status_text = "two";
-	run_for(1.3);
-	ck_assert_int_eq(n_heard, 2);
+	run_until(2);
 	ck_assert_str_eq(heard[1], "STATUS=two");
 	/* What would be another message is not. */
 	status_text = "three\nREADY=1";
-	run_for(1.3);
+	run_until(3);
 	ck_assert_str_eq(heard[2], "STATUS=three?READY=1");
 }
 END_TEST
@@ -161,10 +173,8 @@ START_TEST(test_status_once_a_second)
 	timer = loop_timer_new(loop, change_often, &timer);
 	loop_timer_set(timer, 0);
 	notify_ready(notify);
-	run_for(3.5);
+	run_until(4);
 	loop_timer_free(timer);
-	ck_assert_int_ge(n_heard, 3);
-	ck_assert_int_le(n_heard, 4);
 	for (i = 1; i < n_heard; i++)
 		ck_assert(heard_at[i] - heard_at[i - 1] > 0.9);
 }
@@ -176,13 +186,14 @@ START_TEST(test_watchdog)
 	run_for(0.5);
 	ck_assert_int_eq(n_heard, 0); /* not ready yet */
 	notify_ready(notify);
-	run_for(1.1);
-	ck_assert_int_ge(count("WATCHDOG=1"), 4);
-	ck_assert_int_le(count("WATCHDOG=1"), 5);
+	run_until(5);
+	ck_assert_int_eq(count("WATCHDOG=1"), 4);
+	for (int i = 2; i < n_heard; i++)
+		ck_assert(heard_at[i] - heard_at[i - 1] > 0.15);
 	notify_reloading(notify);
 	notify_ready(notify);
-	run_for(0.5);
-	ck_assert_int_ge(count("WATCHDOG=1"), 6);
+	run_until(9);
+	ck_assert_int_eq(count("WATCHDOG=1"), 6);
 	notify_stopping(notify);
 	n_heard = 0;
 	run_for(0.5);
@@ -194,12 +205,14 @@ START_TEST(test_hung_loop_feeds_nobody)
 {
 	make(200000);
 	notify_ready(notify);
-	run_for(0.25);
+	run_until(3);
 	ck_assert_int_eq(count("WATCHDOG=1"), 2);
 	usleep(500000);
 	ck_assert_int_eq(count("WATCHDOG=1"), 2);
-	run_for(0.05);
-	ck_assert_int_eq(count("WATCHDOG=1"), 3); /* none is made up for */
+	run_until(5);
+	ck_assert_int_eq(count("WATCHDOG=1"), 4);
+	/* None is made up for. */
+	ck_assert(heard_at[4] - heard_at[3] > 0.05);
 }
 END_TEST
 
@@ -305,7 +318,7 @@ START_TEST(test_socket_that_nobody_reads)
 	/* More than its queue holds, by default 10, 512 with systemd. */
 	run_for(8);
 	clock_gettime(CLOCK_MONOTONIC, &ended);
-	ck_assert_int_le(ended.tv_sec - began.tv_sec, 9);
+	ck_assert_int_le(ended.tv_sec - began.tv_sec, 30);
 	notify_reloading(notify);
 	close(fd);
 	unlink(path);

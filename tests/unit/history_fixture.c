@@ -64,7 +64,7 @@ history_make_file(void)
 {
 	struct ledger *ledger = fixture_open();
 
-	fixture_await(ledger, "ok", 5);
+	fixture_await(ledger, "ok", 20);
 	ledger_free(ledger);
 }
 
