@@ -11,6 +11,7 @@ enum wire_kind {
 	WIRE_U8,
 	WIRE_HINT, /* an u8 up to `max`; 0 if missing or beyond it */
 	WIRE_U32,
+	WIRE_HINT_U32, /* 0 if missing */
 	WIRE_U64,
 	WIRE_BYTES, /* exactly `size` */
 	WIRE_NAME,  /* a valid name, unterminated on the wire */
@@ -83,7 +84,7 @@ static const struct wire_field wire_refusal_fields[] = {
 static const struct wire_field wire_attach_fields[] = {
 	WIRE_FIELD(1, WIRE_BYTES, attach.link_id),
 	WIRE_FIELD(2, WIRE_U64, attach.serial),
-	WIRE_RANGE(3, attach.opener, WIRE_OPENER_DIALLER, WIRE_OPENER_GATEWAY),
+	WIRE_RANGE(3, attach.opener, WIRE_OPENER_DIALLER, WIRE_OPENER_LANE),
 	WIRE_FIELD(4, WIRE_BYTES, attach.mac),
 	WIRE_END,
 };
@@ -113,6 +114,27 @@ static const struct wire_field wire_open_fields[] = {
 	WIRE_FIELD(2, WIRE_NAME, open.tunnel),
 	WIRE_FIELD(3, WIRE_TEXT, open.source),
 	WIRE_FIELD(4, WIRE_TEXT, open.target),
+	WIRE_FIELD(5, WIRE_HINT_U32, open.window),
+	WIRE_END,
+};
+static const struct wire_field wire_opened_fields[] = {
+	WIRE_FIELD(1, WIRE_HINT_U32, opened.window),
+	WIRE_END,
+};
+static const struct wire_field wire_lanes_fields[] = {
+	WIRE_RANGE(1, lanes.count, 0, WIRE_LANES_MAX),
+	WIRE_END,
+};
+static const struct wire_field wire_fin_fields[] = {
+	WIRE_HINTED(1, fin.last, 1),
+	WIRE_END,
+};
+static const struct wire_field wire_reset_fields[] = {
+	WIRE_HINTED(1, reset.reason, WIRE_CLOSE_RELOAD),
+	WIRE_END,
+};
+static const struct wire_field wire_window_fields[] = {
+	WIRE_FIELD(1, WIRE_U32, window.credit),
 	WIRE_END,
 };
 static const struct wire_field wire_no_fields[] = { WIRE_END };
@@ -135,8 +157,16 @@ static const struct wire_type_row {
 	[WIRE_CLOSE] = { "CLOSE", wire_close_fields },
 	[WIRE_GOAWAY] = { "GOAWAY", wire_goaway_fields },
 	[WIRE_OPEN] = { "OPEN", wire_open_fields },
-	[WIRE_OPENED] = { "OPENED", wire_no_fields },
+	[WIRE_LANES] = { "LANES", wire_lanes_fields },
+	[WIRE_OPENED] = { "OPENED", wire_opened_fields },
 	[WIRE_FAILED] = { "FAILED", wire_refusal_fields },
+	[WIRE_DATA] = { "DATA", NULL },
+	[WIRE_FIN] = { "FIN", wire_fin_fields },
+	[WIRE_RESET] = { "RESET", wire_reset_fields },
+	[WIRE_WINDOW] = { "WINDOW", wire_window_fields },
+	[WIRE_ACK] = { "ACK", NULL },
+	[WIRE_RESUME] = { "RESUME", NULL },
+	[WIRE_RESUMED] = { "RESUMED", NULL },
 };
 
 static const struct wire_type_row *
@@ -219,6 +249,7 @@ wire_decode_field(const struct wire_field *field, const uint8_t *data,
 		*member = data[0] <= field->max ? data[0] : 0;
 		break;
 	case WIRE_U32:
+	case WIRE_HINT_U32:
 		u32 = (uint32_t)wire_get(data, len);
 		memcpy(member, &u32, sizeof u32);
 		break;
@@ -242,7 +273,7 @@ wire_decode_payload(const struct wire_field *fields, const uint8_t *data,
 	size_t size;
 
 	for (field = fields; field->tag != 0; field++)
-		if (field->kind != WIRE_HINT)
+		if (field->kind != WIRE_HINT && field->kind != WIRE_HINT_U32)
 			all |= (uint32_t)1 << field->tag;
 	while (len > 0) {
 		if (len < 3)
@@ -284,13 +315,21 @@ wire_decode(const uint8_t *data, size_t len, struct wire_message *out,
 	msg.type = data[0];
 	msg.channel = (uint32_t)wire_get(data + 4, 4);
 	row = wire_row(msg.type);
-	if (row != NULL &&
+	if (row != NULL && row->fields != NULL &&
 	    !wire_decode_payload(row->fields, data + WIRE_HEADER_SIZE, length,
 		&msg))
 		return WIRE_BAD;
 	*out = msg;
 	*used = WIRE_HEADER_SIZE + length;
 	return WIRE_OK;
+}
+
+void
+wire_decode_header(const uint8_t *data, struct wire_header *out)
+{
+	out->type = data[0];
+	out->length = (uint16_t)wire_get(data + 2, 2);
+	out->channel = (uint32_t)wire_get(data + 4, 4);
 }
 
 /* --- encoding ------------------------------------------------------------ */
@@ -311,7 +350,10 @@ wire_encode_field(const struct wire_field *field,
 		out[3] = *member;
 		break;
 	case WIRE_U32:
+	case WIRE_HINT_U32:
 		memcpy(&u32, member, sizeof u32);
+		if (u32 == 0 && field->kind == WIRE_HINT_U32)
+			return 0;
 		wire_put(out + 3, len, u32);
 		break;
 	case WIRE_U64:
@@ -339,7 +381,8 @@ wire_encode(const struct wire_message *msg, uint8_t *buf, size_t size)
 
 	if (size < WIRE_FRAME_MAX)
 		return 0;
-	for (field = row == NULL ? wire_no_fields : row->fields;
+	for (field = row == NULL || row->fields == NULL ? wire_no_fields :
+							  row->fields;
 	     field->tag != 0; field++)
 		len += wire_encode_field(field, msg, buf + len);
 	buf[0] = msg->type;
@@ -347,4 +390,13 @@ wire_encode(const struct wire_message *msg, uint8_t *buf, size_t size)
 	wire_put(buf + 2, 2, len - WIRE_HEADER_SIZE);
 	wire_put(buf + 4, 4, msg->channel);
 	return len;
+}
+
+void
+wire_encode_data(uint8_t *data, uint32_t channel, size_t length)
+{
+	data[0] = WIRE_DATA;
+	data[1] = 0;
+	wire_put(data + 2, 2, length);
+	wire_put(data + 4, 4, channel);
 }

@@ -9,12 +9,13 @@
  *
  *     type u8 | flags u8 | length u16 | channel u32
  *
- * flags are zero and ignored on receipt; channel is zero but on mux channels.
+ * flags are zero and ignored on receipt; channel is zero but on mux channels,
+ * whose frames are told in mux.h. The payload of DATA is the users' bytes.
  * A control payload is a run of fields: tag u8 | length u16 | bytes. Integers
  * are big-endian and exactly as wide as said below. Unknown tags are skipped;
  * a known tag that is missing, doubled, of the wrong length or holds an
- * illegal value makes the message BAD. A hint is a u8 that may be missing; one
- * that is, or has an unknown value, is 0. The layout of HELLO never changes.
+ * illegal value makes the message BAD. A hint may be missing; one that is, or
+ * has an unknown value, is 0. The layout of HELLO never changes.
  */
 #ifndef TUNNELD_WIRE_H
 #define TUNNELD_WIRE_H
@@ -38,6 +39,15 @@
 /* The most a control payload may hold; a longer frame is BAD at once. */
 #define WIRE_CONTROL_MAX 1024
 #define WIRE_FRAME_MAX (WIRE_HEADER_SIZE + WIRE_CONTROL_MAX)
+#define WIRE_DATA_MAX 65535 /* of DATA, as far as the length goes */
+
+/*
+ * Features: offered in HELLO, chosen by the gateway of what was offered:
+ * CHALLENGE (plain, where the MACs cover both) and WELCOME say the same. Who
+ * knows none of them offers and chooses 0.
+ */
+#define WIRE_FEATURE_MUX ((uint32_t)1)	  /* lanes: LANES, and mux.h */
+#define WIRE_FEATURE_RESUME ((uint32_t)2) /* reserved: 0x24 to 0x27 */
 
 /*
  * No type is 0x16 (the first byte of TLS) or an upper-case letter (HTTP), so
@@ -57,10 +67,20 @@ enum wire_type {
 	WIRE_RETIRE = 0x0b, /* reserved: ask for an idle channel to be closed */
 	WIRE_CLOSE = 0x0c,  /* a session was killed here */
 	WIRE_GOAWAY = 0x0d, /* no new sessions on this link */
+	WIRE_LANES = 0x0e,  /* gateway: keep so many lanes attached */
 	WIRE_OPEN = 0x10,   /* entry: a session for this tunnel */
 	WIRE_OPENED = 0x11, /* exit: bytes may flow */
-	WIRE_FAILED = 0x12  /* exit: no, and why */
-	/* 0x20..0x27 are reserved for mux channels and resumption. */
+	WIRE_FAILED = 0x12, /* exit: no, and why */
+	WIRE_DATA = 0x20,   /* lanes only: bytes of a channel */
+	WIRE_FIN = 0x21,    /* ... its sender sends no more of them */
+	WIRE_RESET = 0x22,  /* ... neither way goes on */
+	WIRE_WINDOW = 0x23, /* ... so many more may be sent */
+	/* Reserved for resumption: which offsets of a lane have arrived; that
+	 * a connection goes on with a lane that was lost, and from where. */
+	WIRE_ACK = 0x24,
+	WIRE_RESUME = 0x25,
+	WIRE_RESUMED = 0x26
+	/* 0x27 is reserved, too. */
 };
 
 enum wire_security { WIRE_SECURITY_PLAIN = 1, WIRE_SECURITY_TLS = 2 };
@@ -99,12 +119,16 @@ enum wire_goaway_reason {
 	WIRE_GOAWAY_ADMIN = 4	  /* an administrator did it */
 };
 
-enum wire_opener { WIRE_OPENER_DIALLER = 1, WIRE_OPENER_GATEWAY = 2 };
+enum wire_opener {
+	WIRE_OPENER_DIALLER = 1,
+	WIRE_OPENER_GATEWAY = 2,
+	WIRE_OPENER_LANE = 3 /* either: it is no channel, but carries many */
+};
 
 struct wire_hello { /* tags 1.. in the order of the members */
 	uint8_t version_min;
 	uint8_t version_max;
-	uint32_t features;    /* a bitmap, none defined yet */
+	uint32_t features;    /* a bitmap of WIRE_FEATURE_... */
 	uint8_t security;     /* enum wire_security */
 	char name[NAME_SIZE]; /* the dialler's name, valid */
 	uint8_t nonce[WIRE_NONCE_SIZE];
@@ -171,9 +195,31 @@ struct wire_open {
 	char tunnel[NAME_SIZE];
 	char source[ADDR_TEXT_SIZE]; /* the user, as addr_sock_format prints */
 	char target[ADDR_TEXT_SIZE]; /* "" but for types that choose one */
+	uint32_t window;	     /* a hint, on lanes: see mux.h */
 };
 
-/* RETIRE carries nothing yet; OPENED carries nothing. */
+struct wire_opened {
+	uint32_t window; /* a hint, on lanes */
+};
+
+#define WIRE_LANES_MAX 16
+struct wire_lanes {
+	uint8_t count; /* 0..WIRE_LANES_MAX */
+};
+
+struct wire_fin {
+	uint8_t last; /* a hint: 1: nothing more of this channel follows */
+};
+
+struct wire_reset {
+	uint8_t reason; /* a hint: enum wire_close_reason; 0: a plain reset */
+};
+
+struct wire_window {
+	uint32_t credit;
+};
+
+/* RETIRE carries nothing yet. */
 struct wire_message {
 	uint8_t type; /* enum wire_type */
 	uint32_t channel;
@@ -190,6 +236,11 @@ struct wire_message {
 		struct wire_close close;
 		struct wire_goaway goaway;
 		struct wire_open open;
+		struct wire_opened opened;
+		struct wire_lanes lanes;
+		struct wire_fin fin;
+		struct wire_reset reset;
+		struct wire_window window;
 	};
 };
 
@@ -205,6 +256,16 @@ enum wire_result { WIRE_OK, WIRE_NEED_MORE, WIRE_BAD };
  */
 enum wire_result wire_decode(const uint8_t *data, size_t len,
     struct wire_message *out, size_t *used);
+
+/* For lanes, where DATA is longer: the header alone, of WIRE_HEADER_SIZE
+ * bytes; and one for DATA. */
+struct wire_header {
+	uint8_t type;
+	uint16_t length;
+	uint32_t channel;
+};
+void wire_decode_header(const uint8_t *data, struct wire_header *out);
+void wire_encode_data(uint8_t *data, uint32_t channel, size_t length);
 
 /*
  * Writes the message to buf and returns its length, which is at most

@@ -40,7 +40,17 @@ check_members(const struct wire_message *msg)
 		break;
 	case WIRE_ATTACH:
 		fuzz_assert(msg->attach.opener == WIRE_OPENER_DIALLER ||
-		    msg->attach.opener == WIRE_OPENER_GATEWAY);
+		    msg->attach.opener == WIRE_OPENER_GATEWAY ||
+		    msg->attach.opener == WIRE_OPENER_LANE);
+		break;
+	case WIRE_LANES:
+		fuzz_assert(msg->lanes.count <= WIRE_LANES_MAX);
+		break;
+	case WIRE_FIN:
+		fuzz_assert(msg->fin.last <= 1);
+		break;
+	case WIRE_RESET:
+		fuzz_assert(msg->reset.reason <= WIRE_CLOSE_RELOAD);
 		break;
 	case WIRE_GOAWAY:
 		fuzz_assert(msg->goaway.reason <= WIRE_GOAWAY_ADMIN);
@@ -125,7 +135,7 @@ fuzz_seed(unsigned index, uint8_t *data)
 	struct wire_message msg;
 
 	/* Every type in turn, and some that are unknown. */
-	if (index > 0x20)
+	if (index > 0x28)
 		return 0;
 	memset(&msg, 0, sizeof msg);
 	msg.type = (uint8_t)index;
@@ -146,6 +156,16 @@ fuzz_seed(unsigned index, uint8_t *data)
 		strcpy(msg.open.tunnel, "ssh");
 		strcpy(msg.open.source, "[2001:db8::1]:50000");
 		strcpy(msg.open.target, "example.org:80");
+		msg.open.window = 262144;
+		break;
+	case WIRE_OPENED:
+	case WIRE_WINDOW: /* the same bytes in the same place */
+		msg.window.credit = 262144;
+		break;
+	case WIRE_LANES:
+	case WIRE_FIN:
+	case WIRE_RESET:
+		msg.lanes.count = 1;
 		break;
 	default:
 		make_link_message(&msg);

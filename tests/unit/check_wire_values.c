@@ -38,6 +38,9 @@ START_TEST(unknown_types_are_left_to_the_caller)
 	for (int type = 0; type < 256; type++) {
 		if (memchr(sample_types, type, SAMPLE_TYPES) != NULL)
 			continue;
+		if (memchr(sample_opaque, type, SAMPLE_OPAQUE) == NULL)
+			ck_assert_str_eq(wire_type_name((uint8_t)type),
+			    "unknown frame");
 		unknown++;
 		zero.type = (uint8_t)type;
 		sample_begin(&frame, (uint8_t)type, 0xfffffffe);
@@ -50,8 +53,6 @@ START_TEST(unknown_types_are_left_to_the_caller)
 			frame.len = WIRE_FRAME_MAX;
 			sample_finish(&frame);
 		}
-		ck_assert_str_eq(wire_type_name((uint8_t)type),
-		    "unknown frame");
 	}
 	ck_assert_int_eq(unknown, 256 - (int)SAMPLE_TYPES);
 }
@@ -61,9 +62,13 @@ START_TEST(type_names)
 {
 	static const char *const names[] = { "HELLO", "CHALLENGE", "PROOF",
 		"WELCOME", "REJECT", "ATTACH", "ATTACHED", "PING", "PONG",
-		"WANT", "RETIRE", "CLOSE", "GOAWAY", "OPEN", "OPENED",
-		"FAILED" };
+		"WANT", "RETIRE", "CLOSE", "GOAWAY", "OPEN", "OPENED", "FAILED",
+		"LANES", "FIN", "RESET", "WINDOW" };
+	static const char *const opaque[] = { "DATA", "ACK", "RESUME",
+		"RESUMED" };
 
+	for (size_t i = 0; i < SAMPLE_OPAQUE; i++)
+		ck_assert_str_eq(wire_type_name(sample_opaque[i]), opaque[i]);
 	for (size_t i = 0; i < SAMPLE_TYPES; i++) {
 		ck_assert_str_eq(wire_type_name(sample_types[i]), names[i]);
 		/* Told apart from TLS and HTTP by the first byte. */
@@ -169,6 +174,12 @@ START_TEST(hints)
 		ck_assert_uint_eq(out.goaway.reason,
 		    i <= WIRE_GOAWAY_ADMIN ? i : WIRE_GOAWAY_UNKNOWN);
 	}
+	sample_begin(&frame, WIRE_FIN, 1);
+	ck_assert_int_eq(sample_decode_frame(&frame, &out), WIRE_OK);
+	ck_assert_uint_eq(out.fin.last, 0);
+	sample_begin(&frame, WIRE_OPENED, 1);
+	ck_assert_int_eq(sample_decode_frame(&frame, &out), WIRE_OK);
+	ck_assert_uint_eq(out.opened.window, 0);
 	/* As every version before said it. */
 	out = (struct wire_message){ .type = WIRE_GOAWAY };
 	ck_assert_uint_eq(wire_encode(&out, frame.bytes, sizeof frame.bytes),
@@ -184,7 +195,9 @@ START_TEST(small_numbers)
 		ck_assert_int_eq(replaced(WIRE_HELLO, 4, &value, 1),
 		    i == 1 || i == 2 ? WIRE_OK : WIRE_BAD);
 		ck_assert_int_eq(replaced(WIRE_ATTACH, 3, &value, 1),
-		    i == 1 || i == 2 ? WIRE_OK : WIRE_BAD);
+		    i >= 1 && i <= 3 ? WIRE_OK : WIRE_BAD);
+		ck_assert_int_eq(replaced(WIRE_LANES, 1, &value, 1),
+		    i <= WIRE_LANES_MAX ? WIRE_OK : WIRE_BAD);
 		/* Codes that later versions bring are kept. */
 		ck_assert_int_eq(replaced(WIRE_REJECT, 1, &value, 1), WIRE_OK);
 		ck_assert_int_eq(replaced(WIRE_FAILED, 1, &value, 1), WIRE_OK);
@@ -276,6 +289,27 @@ START_TEST(frames_one_behind_the_other)
 		at += used;
 	}
 	ck_assert_uint_eq(at, all.len);
+}
+END_TEST
+
+/* The one frame that is not read as a whole. */
+START_TEST(data_headers)
+{
+	static const uint8_t bytes[] = { 0x20, 0, 0xff, 0xff, 0xfe, 0xdc, 0xba,
+		0x98 };
+	struct wire_header header;
+	uint8_t buf[WIRE_HEADER_SIZE];
+
+	wire_encode_data(buf, 0xfedcba98, WIRE_DATA_MAX);
+	ck_assert_mem_eq(buf, bytes, sizeof bytes);
+	wire_decode_header(buf, &header);
+	ck_assert_uint_eq(header.type, WIRE_DATA);
+	ck_assert_uint_eq(header.length, WIRE_DATA_MAX);
+	ck_assert_uint_eq(header.channel, 0xfedcba98);
+	wire_encode_data(buf, 1, 1);
+	wire_decode_header(buf, &header);
+	ck_assert_uint_eq(header.length, 1);
+	ck_assert_uint_eq(header.channel, 1);
 }
 END_TEST
 
@@ -373,6 +407,7 @@ sample_add_values(Suite *suite)
 	tcase_add_test(tc, texts);
 	tcase_add_test(tc, small_numbers);
 	tcase_add_test(tc, hints);
+	tcase_add_test(tc, data_headers);
 	tcase_add_test(tc, longest_messages_fit);
 	tcase_add_test(tc, unterminated_texts_are_cut);
 	tcase_add_test(tc, frames_one_behind_the_other);

@@ -10,7 +10,17 @@
 const uint8_t sample_types[SAMPLE_TYPES] = { WIRE_HELLO, WIRE_CHALLENGE,
 	WIRE_PROOF, WIRE_WELCOME, WIRE_REJECT, WIRE_ATTACH, WIRE_ATTACHED,
 	WIRE_PING, WIRE_PONG, WIRE_WANT, WIRE_RETIRE, WIRE_CLOSE, WIRE_GOAWAY,
-	WIRE_OPEN, WIRE_OPENED, WIRE_FAILED };
+	WIRE_OPEN, WIRE_OPENED, WIRE_FAILED, WIRE_LANES, WIRE_FIN, WIRE_RESET,
+	WIRE_WINDOW };
+const uint8_t sample_opaque[SAMPLE_OPAQUE] = { WIRE_DATA, WIRE_ACK, WIRE_RESUME,
+	WIRE_RESUMED };
+
+bool
+sample_is_hint(uint8_t type, uint8_t tag)
+{
+	return type == WIRE_GOAWAY || type == WIRE_FIN || type == WIRE_RESET ||
+	    type == WIRE_OPENED || (type == WIRE_OPEN && tag == 5);
+}
 
 /* --- Frames by hand ------------------------------------------------------ */
 
@@ -135,6 +145,34 @@ sample_channel(uint8_t type, struct wire_message *msg, struct sample *frame)
 		add_text(frame, 2, "ssh");
 		add_text(frame, 3, "[2001:db8::1]:50000");
 		add_text(frame, 4, "");
+		open->window = 0x00040000;
+		add_number(frame, 5, 4, 0x00040000);
+	}
+}
+
+static void
+sample_mux(uint8_t type, struct wire_message *msg, struct sample *frame)
+{
+	switch (type) {
+	case WIRE_LANES:
+		msg->lanes.count = 16;
+		add_number(frame, 1, 1, 16);
+		break;
+	case WIRE_FIN:
+		msg->fin.last = 1;
+		add_number(frame, 1, 1, 1);
+		break;
+	case WIRE_RESET:
+		msg->reset.reason = WIRE_CLOSE_RELOAD;
+		add_number(frame, 1, 1, 2);
+		break;
+	case WIRE_OPENED:
+		msg->opened.window = 0xfffefdfc;
+		add_number(frame, 1, 4, 0xfffefdfc);
+		break;
+	default:
+		msg->window.credit = 0x01020304;
+		add_number(frame, 1, 4, 0x01020304);
 	}
 }
 
@@ -168,6 +206,13 @@ sample_make(uint8_t type, struct wire_message *msg, struct sample *frame)
 	case WIRE_ATTACH:
 	case WIRE_OPEN:
 		sample_channel(type, msg, frame);
+		break;
+	case WIRE_LANES:
+	case WIRE_FIN:
+	case WIRE_RESET:
+	case WIRE_OPENED:
+	case WIRE_WINDOW:
+		sample_mux(type, msg, frame);
 		break;
 	case WIRE_WELCOME:
 		sample_welcome(msg, frame);

@@ -14,7 +14,8 @@
 
 #include "wire.h"
 
-#define SAMPLE_TYPES 16 /* all that wire.h has */
+#define SAMPLE_TYPES 20 /* all that have fields, or might */
+#define SAMPLE_OPAQUE 4 /* those whose payload is not looked at */
 #define SAMPLE_FIELDS 16
 #define SAMPLE_FIELD_HEADER 3
 
@@ -25,6 +26,10 @@ struct sample {
 };
 
 extern const uint8_t sample_types[SAMPLE_TYPES];
+extern const uint8_t sample_opaque[SAMPLE_OPAQUE];
+
+/* A field of that type that may be missing. */
+bool sample_is_hint(uint8_t type, uint8_t tag);
 
 /* The same message twice; members that it does not have are zero. */
 void sample_make(uint8_t type, struct wire_message *msg, struct sample *frame);
