@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: ISC */
+#include "mux_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What is kept stands in blocks: little for little, at most so much. */
+#define MUX_BLOCK_MIN 1024
+#define MUX_BLOCK_MAX 65536
+/* Seconds for half a window that nobody needs to be so large. */
+#define MUX_SLOW 10.0
+
+/* --- bytes ------------------------------------------------------------------ */
+
+static void
+mux_block_drop(struct mux_channel *channel)
+{
+	struct mux_block *block = TAILQ_FIRST(&channel->blocks);
+
+	TAILQ_REMOVE(&channel->blocks, block, entry);
+	channel->mux->params.memory->kept -= sizeof *block + block->size;
+	free(block);
+}
+
+void
+mux_drop_kept(struct mux_channel *channel)
+{
+	while (!TAILQ_EMPTY(&channel->blocks))
+		mux_block_drop(channel);
+	channel->kept = 0;
+}
+
+static struct mux_block *
+mux_block_add(struct mux_channel *channel, size_t len)
+{
+	size_t size = channel->kept;
+	struct mux_block *block;
+
+	if (size < MUX_BLOCK_MIN)
+		size = MUX_BLOCK_MIN;
+	if (size > MUX_BLOCK_MAX)
+		size = MUX_BLOCK_MAX;
+	if (size < len)
+		size = len;
+	block = malloc(sizeof *block + size);
+	if (block == NULL)
+		return NULL;
+	block->offset = block->len = 0;
+	block->size = size;
+	TAILQ_INSERT_TAIL(&channel->blocks, block, entry);
+	channel->mux->params.memory->kept += sizeof *block + size;
+	return block;
+}
+
+int
+mux_keep(struct mux_channel *channel, const uint8_t *data, size_t len)
+{
+	struct mux_block *block = TAILQ_LAST(&channel->blocks, mux_blocks);
+	size_t room = block == NULL ? 0 : block->size - block->len;
+
+	if (room > len)
+		room = len;
+	if (room > 0) {
+		memcpy(block->bytes + block->len, data, room);
+		block->len += room;
+		channel->kept += room;
+	}
+	if (room == len)
+		return 0;
+	block = mux_block_add(channel, len - room);
+	if (block == NULL)
+		return -1;
+	memcpy(block->bytes, data + room, len - room);
+	block->len = len - room;
+	channel->kept += len - room;
+	return 0;
+}
+
+void
+mux_lend(struct mux_channel *channel, const uint8_t *data, size_t len)
+{
+	channel->lent = data;
+	channel->lent_len = len;
+}
+
+size_t
+mux_settle(struct mux_channel *channel)
+{
+	size_t left = channel->lent_len;
+
+	channel->lent = NULL;
+	channel->lent_len = 0;
+	return left;
+}
+
+uint64_t
+mux_kept(const struct mux_channel *channel)
+{
+	return channel->kept;
+}
+
+bool
+mux_is_dead(const struct mux_channel *channel)
+{
+	return channel->reset || channel->mux->lost;
+}
+
+uint8_t
+mux_reset_reason(const struct mux_channel *channel)
+{
+	return channel->reset ? channel->reason : 0;
+}
+
+enum mux_status
+mux_peek(const struct mux_channel *channel, const uint8_t **data, size_t *len)
+{
+	const struct mux_block *block = TAILQ_FIRST(&channel->blocks);
+
+	if (channel->mux->lost)
+		return MUX_LOST;
+	if (block != NULL) {
+		*data = block->bytes + block->offset;
+		*len = block->len - block->offset;
+		return MUX_BYTES;
+	}
+	if (channel->lent_len > 0) {
+		*data = channel->lent;
+		*len = channel->lent_len;
+		return MUX_BYTES;
+	}
+	if (channel->reset)
+		return MUX_RESET;
+	return channel->fin_got ? MUX_EOF : MUX_NOTHING;
+}
+
+/* --- credit ------------------------------------------------------------------ */
+
+static uint32_t
+mux_growth(uint32_t window)
+{
+	return window > MUX_WINDOW ? window - MUX_WINDOW : 0;
+}
+
+void
+mux_set_window(struct mux_channel *channel, uint32_t window)
+{
+	struct mux_memory *memory = channel->mux->params.memory;
+
+	memory->grown -= mux_growth(channel->window);
+	memory->grown += mux_growth(window);
+	channel->window = window;
+}
+
+bool
+mux_memory_is_near(const struct mux *mux)
+{
+	const struct mux_memory *memory = mux->params.memory;
+
+	return memory->kept + memory->grown > memory->bound / 4 * 3;
+}
+
+uint32_t
+mux_first_window(const struct mux *mux)
+{
+	return mux_memory_is_near(mux) ? MUX_EARLY : MUX_WINDOW;
+}
+
+static bool
+mux_may_grow(const struct mux_channel *channel)
+{
+	const struct mux *mux = channel->mux;
+	const struct mux_memory *memory = mux->params.memory;
+
+	return channel->window <= mux->params.window_max / 2 &&
+	    memory->kept + memory->grown + channel->window <=
+	    memory->bound / 4 * 3;
+}
+
+/* elapsed: in which half of the window went. */
+static void
+mux_fit_window(struct mux_channel *channel, double elapsed, double rtt)
+{
+	uint32_t window = channel->window;
+
+	if (mux_memory_is_near(channel->mux))
+		window = window / 2 < MUX_EARLY ? MUX_EARLY : window / 2;
+	else if (window < MUX_WINDOW)
+		window = MUX_WINDOW;
+	else if (elapsed < 2 * rtt && mux_may_grow(channel))
+		window *= 2;
+	else if (elapsed > MUX_SLOW || window > channel->mux->params.window_max)
+		window = window / 2 < MUX_WINDOW ? MUX_WINDOW : window / 2;
+	if (window != channel->window)
+		mux_set_window(channel, window);
+}
+
+void
+mux_passed(struct mux_channel *channel, size_t len, double now, double rtt)
+{
+	uint64_t used = (uint64_t)channel->allowed + channel->kept +
+	    channel->lent_len;
+	uint32_t grant;
+
+	(void)len;
+	if (channel->state != MUX_OPEN || !channel->held || channel->fin_got ||
+	    channel->last_got || channel->mux->lost ||
+	    used > channel->window / 2)
+		return;
+	mux_fit_window(channel, now - channel->granted_at, rtt);
+	channel->granted_at = now;
+	if (used >= channel->window)
+		return;
+	grant = channel->window - (uint32_t)used;
+	channel->allowed += grant;
+	channel->grant += grant;
+	mux_set_due(channel, MUX_DUE_WINDOW);
+}
+
+void
+mux_consume(struct mux_channel *channel, size_t len, double now, double rtt)
+{
+	struct mux_block *block;
+	size_t n, left = len;
+
+	while (left > 0 && (block = TAILQ_FIRST(&channel->blocks)) != NULL) {
+		n = block->len - block->offset;
+		if (n > left)
+			n = left;
+		block->offset += n;
+		channel->kept -= n;
+		left -= n;
+		if (block->offset == block->len)
+			mux_block_drop(channel);
+	}
+	if (left > 0) {
+		channel->lent += left;
+		channel->lent_len -= left;
+	}
+	mux_passed(channel, len, now, rtt);
+}
