@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * channel: the byte path of one session between two daemons. This one is
- * `direct`, a connection of its own; what is said here is what a session may
- * know of any kind.
+ * channel: the byte path of one session between two daemons, until the exit
+ * has answered: what a session may know of it, whichever kind it is. `direct`
+ * is a connection of its own (channel_direct), `mux` a share of a lane
+ * (lane_channel); the kinds stand behind a table (channel_ops.h).
  *
- * A channel begins idle: `ours` if this end may OPEN it, `theirs` otherwise.
- * After OPEN its bytes are raw; frames that still come in before OPENED or
- * FAILED are handled here. Then the session takes its stream.  Floor 3.
- *
- *   idle, ours    channel_send_open     -> opening    -> answered()
- *   idle, theirs  opened()              -> answering  -> channel_answer()
- *   any           lost()                -> free it
+ * Either this end opens it, and the other one answers, or the other way round.
+ * Then the session takes its stream.  Floor 3.
  */
 #ifndef TUNNELD_CHANNEL_H
 #define TUNNELD_CHANNEL_H
@@ -42,10 +38,6 @@ struct channel_handler {
 	void (*lost)(struct channel *channel, void *arg);
 };
 
-/* Takes the framing over, on failure (NULL) too. `timeout` is that of the
- * heartbeat, for TCP_USER_TIMEOUT while idle. */
-struct channel *channel_new(struct loop *loop, struct framing *framing,
-    double timeout, bool ours);
 void channel_free(struct channel *channel);
 /* ... with a reset. */
 void channel_abort(struct channel *channel);
@@ -53,14 +45,7 @@ void channel_abort(struct channel *channel);
 void channel_set_handler(struct channel *channel,
     const struct channel_handler *handler, void *arg);
 
-/* While idle: a ping if nothing was heard for `interval`; false if nothing was
- * for `timeout`: free it then. */
-bool channel_keep_alive(struct channel *channel, double interval,
-    double timeout);
-
-/* While idle: handles what has come in but was not looked at yet; false if it
- * has ended: free it. Never calls back. */
-bool channel_is_alive(struct channel *channel);
+const char *channel_mode(const struct channel *channel); /* "mux", ... */
 
 /* 0, or -1 if it is dead: free it, and try another one. */
 int channel_send_open(struct channel *channel, const struct wire_open *open);
@@ -69,6 +54,9 @@ int channel_send_open(struct channel *channel, const struct wire_open *open);
  * says so, read while answering. */
 struct stream *channel_stream(const struct channel *channel);
 bool channel_can_write(const struct channel *channel);
+/* Nobody needs to read them while answering: they are kept, and counted, and
+ * the stream has them later. */
+bool channel_keeps_early(const struct channel *channel);
 /* Bytes that came right behind OPEN; to be asked once, first. 0 or -1. */
 int channel_take_early(struct channel *channel, struct relay_early *early);
 

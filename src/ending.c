@@ -49,6 +49,10 @@ ending_step(struct ending *ending, enum ending_side side,
 		if (state->sent || other->broken)
 			return ending_abort(ending, side);
 		return ENDING_DISCARD;
+	case ENDING_LOST:
+		ending_abort(ending, side);
+		ending->reason = REASON_LINK_LOST;
+		return ENDING_ABORT;
 	case ENDING_RESET:
 		break;
 	}

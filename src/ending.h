@@ -16,12 +16,17 @@
  *   reset (read or write)  | RST         | close       | RST (TLS: a FIN
  *                          |             |             | without close_notify
  *                          |             |             | counts the same)
+ *   lost (a lane ended,    | RST         | close       | -
+ *   with its link or not)  |             |             |
  *   killed, idle_timeout,  | RST, on both sides at once; UNIX: close
  *   shutdown               |
  *
  * A UNIX socket has no reset: its user sees the end of the stream, or
  * ECONNRESET where the kernel still held bytes we had not read. A reset that
  * arrives from a UNIX peer in that way is carried on as a reset.
+ *
+ * A channel of a lane knows FIN and RESET as frames; ending.h calls it the
+ * same. One whose lane is lost ends as a reset does, with its own reason.
  *
  * A write that fails (EPIPE, ECONNRESET) stops that half only: what the same
  * side sent before it died is still read and passed on, and the reset follows
@@ -37,10 +42,11 @@
 enum ending_side { ENDING_OUTSIDE, ENDING_CHANNEL };
 
 enum ending_event {
-	ENDING_EOF,   /* this side's last byte was read */
-	ENDING_SENT,  /* ... and, with the EOF, passed on to the other side */
-	ENDING_RESET, /* reading from this side failed */
-	ENDING_BROKEN /* writing to this side failed */
+	ENDING_EOF,    /* this side's last byte was read */
+	ENDING_SENT,   /* ... and, with the EOF, passed on to the other side */
+	ENDING_RESET,  /* reading from this side failed */
+	ENDING_BROKEN, /* writing to this side failed */
+	ENDING_LOST    /* what carried this side is lost */
 };
 
 enum ending_action {

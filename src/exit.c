@@ -67,8 +67,9 @@ exit_channel_ready(struct channel *channel, void *arg)
 {
 	struct session *session = arg;
 
-	if (session_read_early(session, channel_stream(channel)) ==
-	    STREAM_RESET)
+	if (!channel_keeps_early(channel) &&
+	    session_read_early(session, channel_stream(channel)) ==
+		STREAM_RESET)
 		session_close(session, REASON_RESET, "peer");
 }
 

@@ -24,7 +24,10 @@ struct loop {
 	struct event_base *base;
 	struct loop_tasks tasks;
 	struct event *task_event; /* a timer of zero: fires after the poll */
-	int wake_fd;		  /* eventfd, written by loop_post */
+	struct loop_tasks last;	  /* for the end of this turn */
+	struct event *last_event; /* activated behind what is active */
+	uint8_t *bulk;
+	int wake_fd; /* eventfd, written by loop_post */
 	struct event *wake_event;
 	pthread_mutex_t lock; /* guards messages */
 	struct loop_messages messages;
@@ -79,6 +82,21 @@ loop_run_tasks(evutil_socket_t fd, short what, void *arg)
 		event_add(loop->task_event, &(struct timeval){ 0, 0 });
 }
 
+/* Whoever is active already goes before: this was put behind them. */
+static void
+loop_run_last(evutil_socket_t fd, short what, void *arg)
+{
+	struct loop *loop = arg;
+	struct loop_task *task;
+
+	(void)fd;
+	(void)what;
+	while ((task = TAILQ_FIRST(&loop->last)) != NULL) {
+		loop_task_cancel(loop, task);
+		task->fn(task->arg);
+	}
+}
+
 static void
 loop_run_messages(evutil_socket_t fd, short what, void *arg)
 {
@@ -110,6 +128,7 @@ loop_new(void)
 		goto fail;
 	loop->wake_fd = -1;
 	TAILQ_INIT(&loop->tasks);
+	TAILQ_INIT(&loop->last);
 	STAILQ_INIT(&loop->messages);
 	pthread_mutex_init(&loop->lock, NULL);
 	if (config == NULL)
@@ -124,10 +143,11 @@ loop_new(void)
 	if (loop->base == NULL || loop->scratch == NULL || loop->wake_fd == -1)
 		goto fail;
 	loop->task_event = evtimer_new(loop->base, loop_run_tasks, loop);
+	loop->last_event = event_new(loop->base, -1, 0, loop_run_last, loop);
 	loop->wake_event = event_new(loop->base, loop->wake_fd,
 	    EV_READ | EV_PERSIST, loop_run_messages, loop);
-	if (loop->task_event == NULL || loop->wake_event == NULL ||
-	    event_add(loop->wake_event, NULL) != 0)
+	if (loop->task_event == NULL || loop->last_event == NULL ||
+	    loop->wake_event == NULL || event_add(loop->wake_event, NULL) != 0)
 		goto fail;
 	event_config_free(config);
 	return loop;
@@ -147,6 +167,8 @@ loop_free(struct loop *loop)
 		return;
 	if (loop->task_event != NULL)
 		event_free(loop->task_event);
+	if (loop->last_event != NULL)
+		event_free(loop->last_event);
 	if (loop->wake_event != NULL)
 		event_free(loop->wake_event);
 	if (loop->base != NULL)
@@ -159,6 +181,7 @@ loop_free(struct loop *loop)
 	}
 	pthread_mutex_destroy(&loop->lock);
 	free(loop->scratch);
+	free(loop->bulk);
 	free(loop);
 }
 
@@ -204,6 +227,14 @@ uint8_t *
 loop_scratch(struct loop *loop)
 {
 	return loop->scratch;
+}
+
+uint8_t *
+loop_bulk(struct loop *loop)
+{
+	if (loop->bulk == NULL)
+		loop->bulk = malloc(LOOP_BULK_SIZE);
+	return loop->bulk;
 }
 
 static void
@@ -293,8 +324,22 @@ loop_task_cancel(struct loop *loop, struct loop_task *task)
 {
 	if (!task->queued)
 		return;
-	TAILQ_REMOVE(&loop->tasks, task, entry);
-	task->queued = false;
+	if (task->last)
+		TAILQ_REMOVE(&loop->last, task, entry);
+	else
+		TAILQ_REMOVE(&loop->tasks, task, entry);
+	task->queued = task->last = false;
+}
+
+void
+loop_task_queue_last(struct loop *loop, struct loop_task *task)
+{
+	if (task->queued)
+		return;
+	if (TAILQ_EMPTY(&loop->last))
+		event_active(loop->last_event, EV_TIMEOUT, 0);
+	TAILQ_INSERT_TAIL(&loop->last, task, entry);
+	task->queued = task->last = true;
 }
 
 static void

@@ -38,6 +38,9 @@ int64_t loop_wall_us(void);
 /* A scratch buffer for use within one callback, never across. */
 #define LOOP_SCRATCH_SIZE 65536
 uint8_t *loop_scratch(struct loop *loop);
+/* A larger one, for lanes that lend what they have read. NULL: memory. */
+#define LOOP_BULK_SIZE (256 * 1024)
+uint8_t *loop_bulk(struct loop *loop);
 
 /*
  * Timers. Opaque, one shot; setting one that is set moves it. Freeing
@@ -62,10 +65,13 @@ struct loop_task {
 	TAILQ_ENTRY(loop_task) entry;
 	loop_fn *fn;
 	void *arg;
-	bool queued;
+	bool queued, last;
 };
 void loop_task_init(struct loop_task *task, loop_fn *fn, void *arg);
 void loop_task_queue(struct loop *loop, struct loop_task *task);
+/* At the end of this turn instead, before the loop polls again: for what is
+ * gathered in a turn. Such a task must not queue itself so. */
+void loop_task_queue_last(struct loop *loop, struct loop_task *task);
 void loop_task_cancel(struct loop *loop, struct loop_task *task);
 
 /* A descriptor to watch, level-triggered; not for session sockets, which

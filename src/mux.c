@@ -353,6 +353,20 @@ mux_close(struct mux_channel *channel, bool abort, uint8_t reason)
 	mux_check_closed(channel);
 }
 
+void
+mux_evict(struct mux_channel *channel)
+{
+	channel->reset = true;
+	channel->let_go = true;
+	channel->reason = 0;
+	mux_stop_waiting(channel);
+	mux_drop_kept(channel);
+	if (channel->last_sent || channel->last_got)
+		return;
+	mux_clear_due(channel, MUX_DUE_WINDOW | MUX_DUE_FIN);
+	mux_set_due(channel, MUX_DUE_RESET);
+}
+
 /* --- the end of the connection ---------------------------------------------- */
 
 void

@@ -186,6 +186,8 @@ bool mux_is_waited_for(const struct mux *mux);
 void mux_lose(struct mux *mux);
 struct mux_channel *mux_next_lost(struct mux *mux);
 
+/* Takes what is kept from who holds it: as if the other end had reset it. */
+void mux_evict(struct mux_channel *channel);
 /* The one that keeps most, NULL: none keeps anything. Walks over all. */
 struct mux_channel *mux_greediest(const struct mux *mux);
 

@@ -61,6 +61,13 @@ net_set_user_timeout(int fd, double seconds)
 }
 
 void
+net_set_unsent(int fd, int bytes)
+{
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes,
+	    sizeof bytes);
+}
+
+void
 net_set_keepalive(int fd)
 {
 	int one = 1, idle = 60, interval = 15, count = 8;

@@ -94,5 +94,8 @@ void net_setup(int fd);
  */
 void net_set_user_timeout(int fd, double seconds);
 void net_set_keepalive(int fd);
+/* TCP: so many bytes may wait in the kernel before they are sent: what is not
+ * handed over yet can still be put in another order. */
+void net_set_unsent(int fd, int bytes);
 
 #endif

@@ -153,7 +153,7 @@ pool_keep_alive(struct pool *pool, struct pool_list *list)
 
 	for (entry = TAILQ_FIRST(list); entry != NULL; entry = next) {
 		next = TAILQ_NEXT(entry, entry);
-		if (!channel_keep_alive(entry->channel,
+		if (!channel_direct_keep_alive(entry->channel,
 			peer->heartbeat_interval, peer->heartbeat_timeout))
 			channel_free(pool_entry_remove(entry));
 	}
@@ -204,7 +204,7 @@ pool_take(struct pool *pool)
 
 	while ((entry = TAILQ_FIRST(&pool->ours)) != NULL) {
 		channel = pool_entry_remove(entry);
-		if (channel_is_alive(channel)) {
+		if (channel_direct_is_alive(channel)) {
 			*pool->params.in_use += 1;
 			pool_fill(pool);
 			return channel;
@@ -261,7 +261,7 @@ pool_accept(struct pool *pool, const struct wire_attach *attach,
 		framing_free(framing);
 		return 0;
 	}
-	channel = channel_new(pool->params.loop, framing,
+	channel = channel_direct_new(pool->params.loop, framing,
 	    peer->heartbeat_timeout, entry->ours);
 	if (channel == NULL) {
 		free(entry);

@@ -16,7 +16,7 @@ pool_attached(const struct handshake_outcome *outcome, void *arg)
 
 	entry->handshake = NULL;
 	if (outcome->status == HANDSHAKE_OK)
-		channel = channel_new(pool->params.loop, outcome->framing,
+		channel = channel_direct_new(pool->params.loop, outcome->framing,
 		    peer->heartbeat_timeout, entry->ours);
 	if (channel == NULL) {
 		log_info("%s: channel: %s", peer->name,

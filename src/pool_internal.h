@@ -10,6 +10,7 @@
 
 #include <sys/queue.h>
 
+#include "channel_direct.h"
 #include "pool.h"
 
 struct pool_entry {

@@ -15,6 +15,7 @@ static const char *const reason_names[REASON_COUNT] = {
 	[REASON_LINK_DOWN] = "link_down",
 	[REASON_NO_CHANNEL] = "no_channel",
 	[REASON_CHANNEL_LOST] = "channel_lost",
+	[REASON_LINK_LOST] = "link_lost",
 	[REASON_IDLE_TIMEOUT] = "idle_timeout",
 	[REASON_KILLED] = "killed",
 	[REASON_KILLED_BY_PEER] = "killed_by_peer",

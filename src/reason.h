@@ -20,6 +20,7 @@ enum reason {
 	REASON_LINK_DOWN,	/* "link_down": still down after hold */
 	REASON_NO_CHANNEL,	/* "no_channel": link up, yet none came */
 	REASON_CHANNEL_LOST,	/* "channel_lost": it died before OPENED */
+	REASON_LINK_LOST,	/* "link_lost": its lane, or the whole link */
 	REASON_IDLE_TIMEOUT,	/* "idle_timeout" */
 	REASON_KILLED,		/* "killed": by an admin, here */
 	REASON_KILLED_BY_PEER,	/* "killed_by_peer": by an admin, there */

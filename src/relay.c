@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "relay_internal.h"
 
-#include <sys/socket.h>
-
 #include <stdlib.h>
 
 /* Without progress behind a dead side, in seconds. */
@@ -104,18 +102,24 @@ relay_again(void *arg)
  * A side that is not read, since it ended, or since what it said waits for a
  * sink that takes nothing, can die all the same, and nobody else would notice.
  */
-static bool
-relay_is_dead(const struct relay *relay, enum ending_side side)
+static void
+relay_check_alive(struct relay *relay, enum ending_side side)
 {
 	const struct relay_half *half = &relay->half[side];
-	int error = 0;
-	socklen_t len = sizeof error;
 
-	if (!half->over && half->len == 0 && half->in_pipe == 0)
-		return false;
-	return getsockopt(stream_fd(relay->stream[side]), SOL_SOCKET, SO_ERROR,
-		   &error, &len) == 0 &&
-	    error != 0;
+	if (!half->over && half->len == 0 && half->in_pipe == 0 &&
+	    half->writable)
+		return;
+	switch (stream_state(relay->stream[side])) {
+	case STREAM_RESET:
+		relay_ended(relay, side, ENDING_BROKEN);
+		break;
+	case STREAM_LOST:
+		relay_ended(relay, side, ENDING_LOST);
+		break;
+	default:
+		break;
+	}
 }
 
 static void
@@ -124,10 +128,10 @@ relay_ready(struct relay *relay, enum ending_side side, bool readable,
 {
 	if (relay->done)
 		return;
-	if (readable && relay_is_dead(relay, side))
-		relay_ended(relay, side, ENDING_BROKEN);
-	if (readable)
+	if (readable) {
+		relay_check_alive(relay, side);
 		relay->half[side].readable = true;
+	}
 	if (writable)
 		relay->half[!side].writable = true;
 	relay_run(relay);
@@ -173,6 +177,7 @@ relay_half_init(struct relay *relay, enum ending_side from,
 	half->source = relay->stream[from];
 	half->sink = relay->stream[!from];
 	half->readable = half->writable = true;
+	relay_choose_way(half);
 	half->data = early->data;
 	half->len = early->len;
 	if (early->eof)

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * relay_internal: what the two files of relay share: relay.c is its life and
- * its endings, relay_pump.c moves the bytes of one half.  Floor 2.
+ * relay_internal: what the files of relay share: relay.c is its life and its
+ * endings, relay_pump.c moves the bytes of one half, relay_lend.c those of a
+ * half to or from a stream that lends its own buffers.  Floor 2.
  */
 #ifndef TUNNELD_RELAY_INTERNAL_H
 #define TUNNELD_RELAY_INTERNAL_H
 
 #include "relay.h"
+
+struct relay_half;
+enum relay_step { RELAY_MOVED, RELAY_WAIT, RELAY_STOP };
 
 /* One direction: from one side's stream to the other's. */
 struct relay_half {
@@ -14,6 +18,7 @@ struct relay_half {
 	enum ending_side from;
 	struct stream *source;
 	struct stream *sink;
+	enum relay_step (*move)(struct relay_half *half); /* its way to read */
 	bool readable; /* the source may have something: no AGAIN since */
 	bool writable; /* the sink may take something */
 	bool eof;      /* the source has ended; drain, then half-close */
@@ -44,7 +49,9 @@ struct relay {
 	void *arg;
 };
 
-enum relay_step { RELAY_MOVED, RELAY_WAIT, RELAY_STOP };
+/* Reads begin small: a short request through splice costs a third more. */
+#define RELAY_SMALL 16384
+#define RELAY_FULL_READS 2 /* so many full ones in a row are bulk */
 
 /* relay.c */
 /* Records an ending; RELAY_STOP if this half has nothing more to do. */
@@ -55,5 +62,16 @@ enum relay_step relay_ended(struct relay *relay, enum ending_side side,
 /* Moves what can be moved. True: the budget ran out before the bytes did. */
 bool relay_pump(struct relay_half *half);
 void relay_drop_buffers(struct relay_half *half);
+/* What a read, or a write, that was not OK means for the half. */
+enum relay_step relay_source_status(struct relay_half *half,
+    enum stream_status status);
+enum relay_step relay_sink_status(struct relay_half *half,
+    enum stream_status status);
+/* By what both streams can do. */
+void relay_choose_way(struct relay_half *half);
+
+/* relay_lend.c */
+enum relay_step relay_move_lent(struct relay_half *half);
+enum relay_step relay_move_placed(struct relay_half *half);
 
 #endif

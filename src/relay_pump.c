@@ -8,9 +8,6 @@
 
 /* What one half may move in a turn before others have theirs. */
 #define RELAY_BUDGET (1024 * 1024)
-/* Reads begin small: a short request through splice costs a third more. */
-#define RELAY_SMALL 16384
-#define RELAY_FULL_READS 2 /* so many full ones in a row are bulk */
 
 static void
 relay_drop_pipe(struct relay_half *half)
@@ -31,17 +28,18 @@ relay_drop_buffers(struct relay_half *half)
 	half->offset = half->len = 0;
 }
 
-static enum relay_step
+enum relay_step
 relay_sink_status(struct relay_half *half, enum stream_status status)
 {
 	if (status == STREAM_AGAIN) {
 		half->writable = false;
 		return RELAY_WAIT;
 	}
-	return relay_ended(half->relay, !half->from, ENDING_BROKEN);
+	return relay_ended(half->relay, !half->from,
+	    status == STREAM_LOST ? ENDING_LOST : ENDING_BROKEN);
 }
 
-static enum relay_step
+enum relay_step
 relay_source_status(struct relay_half *half, enum stream_status status)
 {
 	if (status == STREAM_AGAIN) {
@@ -49,6 +47,8 @@ relay_source_status(struct relay_half *half, enum stream_status status)
 		relay_drop_pipe(half);
 		return RELAY_WAIT;
 	}
+	if (status == STREAM_LOST)
+		return relay_ended(half->relay, half->from, ENDING_LOST);
 	return relay_ended(half->relay, half->from,
 	    status == STREAM_EOF ? ENDING_EOF : ENDING_RESET);
 }
@@ -206,8 +206,25 @@ relay_step(struct relay_half *half)
 		return half->writable ? relay_finish(half) : RELAY_WAIT;
 	if (!half->readable)
 		return RELAY_WAIT;
+	return half->move(half);
+}
+
+static enum relay_step
+relay_move(struct relay_half *half)
+{
 	return relay_wants_splice(half) ? relay_fill_pipe(half) :
 					  relay_copy(half);
+}
+
+void
+relay_choose_way(struct relay_half *half)
+{
+	if (stream_lends(half->source))
+		half->move = relay_move_lent;
+	else if (stream_has_place(half->sink))
+		half->move = relay_move_placed;
+	else
+		half->move = relay_move;
 }
 
 bool

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * stream: a byte endpoint, whatever carries it: a plain socket or TLS today,
- * a share of a link (mux) later. What a session needs of a channel stands
- * here and nowhere else: send, receive, half-close, abort, "may I splice?".
+ * stream: a byte endpoint, whatever carries it: a plain socket, TLS, or a
+ * channel of a lane. What a session needs of a channel stands here and
+ * nowhere else: send, receive, half-close, abort, and how bytes may go without
+ * a copy. The kinds stand behind a table (stream_ops.h).
  *
- * A stream owns its descriptor and its SSL. It has no buffers of its own and
- * never calls back but through stream_watch.  Floor 2.
+ * A stream owns its descriptor and its SSL. It never calls back but through
+ * stream_watch.  Floor 2.
  *
  * TLS endings (RFC 8446, 6.1): close_notify is EOF; a FIN without it,
  * ECONNRESET and every TLS error are resets.
@@ -27,7 +28,8 @@ enum stream_status {
 	STREAM_OK,
 	STREAM_AGAIN, /* nothing now; the watch will tell */
 	STREAM_EOF,   /* read only: the other side sent all it had to send */
-	STREAM_RESET  /* the stream is dead, and can only be freed */
+	STREAM_RESET, /* the stream is dead, and can only be freed */
+	STREAM_LOST   /* likewise, for what carried it is lost (a lane) */
 };
 
 /* Both take over the descriptor (and the session), on failure too. */
@@ -58,9 +60,42 @@ enum stream_status stream_shutdown(struct stream *stream);
  * closes). */
 void stream_abort(struct stream *stream);
 
+/* RESET or LOST if it died without having been read to its end, else OK. */
+enum stream_status stream_state(const struct stream *stream);
+
 /* splice(2) may move bytes in and out of stream_fd directly. */
 bool stream_can_splice(const struct stream *stream);
-int stream_fd(const struct stream *stream);
+int stream_fd(const struct stream *stream); /* of any socket; else -1 */
+
+/* Much will be read from it: larger buffers pay. */
+void stream_expect_bulk(struct stream *stream);
+
+/* A source that lends what it has: as stream_read, but where the bytes are,
+ * until consumed or until anything else happens. */
+bool stream_lends(const struct stream *stream);
+enum stream_status stream_peek(struct stream *stream, const uint8_t **data,
+    size_t *len);
+void stream_consume(struct stream *stream, size_t len);
+
+/* A sink that has a place for what is sent: as stream_write, but at most *len
+ * bytes are put there, and committed at once. Reserving without committing is
+ * allowed. */
+bool stream_has_place(const struct stream *stream);
+enum stream_status stream_reserve(struct stream *stream, uint8_t **place,
+    size_t *len);
+void stream_commit(struct stream *stream, size_t len);
+
+/*
+ * Bulk bytes between such a stream and a plain socket, spliced: in from fd, or
+ * out to it. Nothing is moved and both are OK: not now, do it the other way.
+ */
+struct stream_move {
+	enum stream_status source, sink;
+	size_t moved;
+};
+bool stream_splices(const struct stream *stream);
+void stream_splice_in(struct stream *stream, int fd, struct stream_move *move);
+void stream_splice_out(struct stream *stream, int fd, struct stream_move *move);
 
 /*
  * Calls fn whenever the stream may have become readable or writable: edge

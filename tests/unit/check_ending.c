@@ -61,6 +61,12 @@ static const struct story {
 	    { { OUT, ENDING_EOF, ENDING_FINISH },
 		{ CHAN, ENDING_RESET, ENDING_ABORT } },
 	    2, REASON_RESET, CHAN },
+	{ "its lane is lost", { { CHAN, ENDING_LOST, ENDING_ABORT } }, 1,
+	    REASON_LINK_LOST, CHAN },
+	{ "broken, then its lane is lost",
+	    { { CHAN, ENDING_BROKEN, ENDING_DISCARD },
+		{ CHAN, ENDING_LOST, ENDING_ABORT } },
+	    2, REASON_LINK_LOST, CHAN },
 	{ "EOF told, then reset by the same",
 	    { { OUT, ENDING_EOF, ENDING_FINISH },
 		{ OUT, ENDING_SENT, ENDING_GO_ON },
@@ -162,6 +168,7 @@ possible(const struct ending *ending, enum ending_side side,
 	case ENDING_SENT:
 		return state->eof && !state->sent && !other->broken;
 	case ENDING_RESET:
+	case ENDING_LOST:
 		return true;
 	case ENDING_BROKEN: /* nothing is written behind a FIN */
 		return !state->broken && !other->sent;
@@ -179,7 +186,7 @@ explore(struct ending before, bool broken, int depth)
 	int i;
 
 	ck_assert_int_le(depth, 8); /* every story ends */
-	for (i = 0; i < 8; i++) {
+	for (i = 0; i < 10; i++) {
 		enum ending_side side = (enum ending_side)(i % 2);
 		enum ending_event event = (enum ending_event)(i / 2);
 
@@ -188,14 +195,16 @@ explore(struct ending before, bool broken, int depth)
 		ending = before;
 		action = ending_step(&ending, side, event);
 		orders++;
-		if (event == ENDING_RESET)
+		if (event == ENDING_RESET || event == ENDING_LOST)
 			ck_assert_int_eq(action, ENDING_ABORT);
 		if (event == ENDING_BROKEN)
 			ck_assert(action == ENDING_DISCARD ||
 			    action == ENDING_ABORT);
 		switch (action) {
 		case ENDING_ABORT:
-			ck_assert_int_eq(ending.reason, REASON_RESET);
+			ck_assert_int_eq(ending.reason,
+			    event == ENDING_LOST ? REASON_LINK_LOST :
+						   REASON_RESET);
 			ck_assert_int_eq(ending.first, side);
 			ck_assert(ending.has_first);
 			break;

@@ -10,8 +10,8 @@
 static const char *const words[REASON_COUNT] = { "", "closed", "reset",
 	"refused", "unreachable", "connect_timeout", "resolve_failed", "denied",
 	"disabled", "limit", "link_down", "no_channel", "channel_lost",
-	"idle_timeout", "killed", "killed_by_peer", "reload", "shutdown",
-	"daemon_lost", "internal" };
+	"link_lost", "idle_timeout", "killed", "killed_by_peer", "reload",
+	"shutdown", "daemon_lost", "internal" };
 
 START_TEST(words_stay_as_they_are)
 {

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: ISC */
+#include "lane_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "net.h"
+
+/* A retired lane that is done waits so long for the other end's close. */
+#define LANE_FINISH_SECONDS 2.0
+
+void
+lane_die(struct lane *lane, const char *why)
+{
+	if (lane->dead != NULL)
+		return;
+	lane->dead = why;
+	loop_timer_cancel(lane->beat);
+	loop_task_cancel(lane->loop, &lane->flush);
+	loop_task_queue(lane->loop, &lane->again);
+}
+
+/* --- heartbeat -------------------------------------------------------------- */
+
+static void
+lane_beat(void *arg)
+{
+	struct lane *lane = arg;
+	double now = loop_now(lane->loop);
+	double dies = lane->last_heard + lane->params.timeout;
+	double next;
+
+	if (lane->finishing || now >= dies) {
+		lane_die(lane, "heartbeat timed out");
+		return;
+	}
+	if (now - lane->last_ping >= lane->params.interval * 0.999) {
+		lane->token++;
+		lane->last_ping = now;
+		lane->ping_due = true;
+		lane_send_soon(lane);
+	}
+	if (!lane->used)
+		lane_free_out(lane);
+	lane->used = false;
+	next = lane->last_ping + lane->params.interval;
+	loop_timer_set(lane->beat, (next < dies ? next : dies) - now);
+}
+
+void
+lane_set_times(struct lane *lane, double interval, double timeout)
+{
+	lane->params.interval = interval;
+	lane->params.timeout = timeout;
+	lane->last_heard = loop_now(lane->loop);
+	if (lane->dead == NULL && !lane->finishing)
+		loop_timer_set(lane->beat, 0);
+	net_set_user_timeout(stream_fd(lane->stream), timeout);
+}
+
+void
+lane_set_window_max(struct lane *lane, uint32_t window_max)
+{
+	mux_set_window_max(lane->mux, window_max);
+}
+
+/* --- its end ---------------------------------------------------------------- */
+
+/* Lets go of all channels; tell: whoever holds them is told. */
+static void
+lane_lose(struct lane *lane, bool tell)
+{
+	struct mux_channel *channel;
+	struct lane_channel *lc;
+	struct lane_stream *ls;
+
+	mux_lose(lane->mux);
+	while ((channel = mux_next_lost(lane->mux)) != NULL) {
+		ls = mux_holder(channel);
+		lane_stream_detach(ls);
+		if (ls->owner != NULL) {
+			lc = ls->owner;
+			lc->lane = NULL;
+			if (tell)
+				lane_channel_lost(lc);
+		} else if (tell) {
+			lane_stream_tell(ls, true, true);
+		}
+	}
+	while ((lc = TAILQ_FIRST(&lane->fresh)) != NULL) {
+		TAILQ_REMOVE(&lane->fresh, lc, entry);
+		lc->lane = NULL;
+	}
+}
+
+static void
+lane_again(void *arg)
+{
+	struct lane *lane = arg;
+	const char *why;
+
+	if (lane->dead == NULL) {
+		lane_read(lane);
+		lane_send(lane);
+		return;
+	}
+	why = lane->finished ? NULL : lane->dead;
+	lane_lose(lane, true);
+	lane->params.handler->down(lane, why, lane->params.arg);
+}
+
+void
+lane_check_done(struct lane *lane)
+{
+	enum stream_status status;
+
+	if (!lane->retired || lane->dead != NULL || lane->finished ||
+	    mux_count(lane->mux) > 0 || !TAILQ_EMPTY(&lane->fresh) ||
+	    lane->out_start < lane->out_len || lane->out_rest > 0)
+		return;
+	if (!lane->finishing)
+		loop_timer_set(lane->beat, LANE_FINISH_SECONDS);
+	lane->finishing = true;
+	status = stream_shutdown(lane->stream);
+	lane->finished = status == STREAM_OK;
+	if (status == STREAM_RESET)
+		lane_die(lane, "connection lost");
+}
+
+void
+lane_retire(struct lane *lane)
+{
+	if (lane->retired)
+		return;
+	lane->retired = true;
+	/* Its end, if it carries nothing, comes in another turn. */
+	lane_send_soon(lane);
+}
+
+bool
+lane_is_retired(const struct lane *lane)
+{
+	return lane->retired;
+}
+
+/* --- life ------------------------------------------------------------------- */
+
+static void
+lane_ready(bool readable, bool writable, void *arg)
+{
+	struct lane *lane = arg;
+
+	if (lane->dead != NULL)
+		return;
+	if (writable)
+		lane->blocked = false;
+	if (readable)
+		lane_read(lane);
+	if (lane->dead == NULL && (writable || lane->out_start < lane->out_len))
+		lane_send(lane);
+}
+
+static void
+lane_flush_task(void *arg)
+{
+	lane_send(arg);
+}
+
+/* Takes the connection out of the framing, and what was read of it. */
+static int
+lane_take_stream(struct lane *lane, struct framing *framing)
+{
+	struct relay_early early;
+
+	if (framing_release(framing, &lane->stream, &early) != 0)
+		return -1;
+	if (early.len > sizeof lane->partial) { /* cannot be */
+		free(early.data);
+		return -1;
+	}
+	if (early.len > 0)
+		memcpy(lane->partial, early.data, early.len);
+	lane->partial_len = early.len;
+	lane->fresh_partial = early.len > 0;
+	free(early.data);
+	lane->plain = stream_can_splice(lane->stream);
+	stream_expect_bulk(lane->stream);
+	net_set_unsent(stream_fd(lane->stream), LANE_OUT);
+	net_set_user_timeout(stream_fd(lane->stream), lane->params.timeout);
+	return 0;
+}
+
+struct lane *
+lane_new(const struct lane_params *params)
+{
+	struct lane *lane = calloc(1, sizeof *lane);
+	struct mux_params mux = { .dialler = params->dialler,
+		.window_max = params->window_max,
+		.memory = params->memory };
+
+	if (lane == NULL) {
+		framing_free(params->framing);
+		return NULL;
+	}
+	lane->params = *params;
+	lane->loop = params->loop;
+	lane->rtt = -1;
+	lane->last_heard = loop_now(lane->loop);
+	lane->last_ping = -1e9;
+	TAILQ_INIT(&lane->fresh);
+	loop_task_init(&lane->again, lane_again, lane);
+	loop_task_init(&lane->flush, lane_flush_task, lane);
+	if (lane_take_stream(lane, params->framing) != 0)
+		goto fail;
+	lane->mux = mux_new(&mux);
+	lane->beat = loop_timer_new(lane->loop, lane_beat, lane);
+	if (lane->mux == NULL || lane->beat == NULL ||
+	    stream_watch(lane->stream, lane->loop, lane_ready, lane) != 0)
+		goto fail;
+	loop_timer_set(lane->beat, 0);
+	return lane;
+fail:
+	lane_free(lane);
+	return NULL;
+}
+
+void
+lane_free(struct lane *lane)
+{
+	if (lane == NULL)
+		return;
+	if (lane->mux != NULL) {
+		if (lane->dead == NULL)
+			lane_send(lane); /* what it can */
+		lane_lose(lane, false);
+	}
+	loop_task_cancel(lane->loop, &lane->again);
+	loop_task_cancel(lane->loop, &lane->flush);
+	loop_timer_free(lane->beat);
+	stream_free(lane->stream);
+	if (lane->out_pipe != NULL)
+		pipe_give(lane->params.pipes, lane->out_pipe, 1);
+	if (lane->in_pipe != NULL)
+		pipe_give(lane->params.pipes, lane->in_pipe, 1);
+	mux_free(lane->mux);
+	free(lane->out);
+	free(lane);
+}
+
+struct channel *
+lane_open(struct lane *lane)
+{
+	struct lane_channel *lc;
+
+	if (lane->dead != NULL || lane->retired || !mux_has_room(lane->mux))
+		return NULL;
+	lc = lane_channel_new(lane);
+	return lc == NULL ? NULL : &lc->base;
+}
+
+size_t
+lane_backlog(const struct lane *lane)
+{
+	return lane->out_len - lane->out_start + lane->out_rest;
+}
+
+unsigned
+lane_channels(const struct lane *lane)
+{
+	return mux_count(lane->mux);
+}
+
+void
+lane_evict(struct lane *lane)
+{
+	struct mux_channel *channel = mux_greediest(lane->mux);
+
+	if (channel == NULL || lane->dead != NULL)
+		return;
+	mux_evict(channel);
+	lane_send_soon(lane);
+	lane_stream_tell(mux_holder(channel), true, false);
+}
+
+uint64_t
+lane_most_kept(const struct lane *lane)
+{
+	const struct mux_channel *channel = mux_greediest(lane->mux);
+
+	return channel == NULL ? 0 : mux_kept(channel);
+}
+
+void
+lane_get_status(const struct lane *lane, struct lane_status *out)
+{
+	out->rtt_ms = lane->rtt < 0 ? -1 : lane->rtt * 1000;
+	out->in = lane->in_bytes;
+	out->out = lane->out_bytes;
+	out->channels = lane_channels(lane);
+	out->backlog = lane_backlog(lane);
+	out->retired = lane->retired;
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * lane_internal: what the files of lane share, and nobody else includes:
+ * lane.c is its life, lane_read.c what comes in, lane_write.c what goes out,
+ * lane_stream.c the streams of its channels, lane_channel.c its channels until
+ * they are answered.  Floor 3.
+ */
+#ifndef TUNNELD_LANE_INTERNAL_H
+#define TUNNELD_LANE_INTERNAL_H
+
+#include "channel_ops.h"
+#include "lane.h"
+#include "stream_ops.h"
+
+#define LANE_OUT (256 * 1024) /* what is put together for one write */
+#define LANE_SPLICE_MIN 16384
+#define LANE_BUDGET (1024 * 1024) /* bytes a turn, either way */
+
+/* The stream of a channel. Held by whoever has it; the lane refers to it. */
+struct lane_stream {
+	struct stream base;
+	struct loop *loop;
+	struct lane *lane;	     /* NULL: lost */
+	struct mux_channel *channel; /* NULL: lost */
+	struct lane_channel *owner;  /* until answered, or NULL */
+	struct loop_task kick;
+	uint8_t reason; /* for RESET, at the end */
+};
+
+struct lane_channel {
+	struct channel base;
+	struct lane *lane;		 /* NULL: lost */
+	struct lane_stream *stream;	 /* NULL: not opened yet */
+	TAILQ_ENTRY(lane_channel) entry; /* of those not opened yet */
+};
+
+TAILQ_HEAD(lane_channel_list, lane_channel);
+
+struct lane {
+	struct lane_params params;
+	struct loop *loop;
+	struct stream *stream;
+	struct mux *mux;
+	struct lane_channel_list fresh; /* not opened yet */
+	bool plain;
+	const char *dead; /* why, once it is */
+	bool retired, finishing, finished;
+	struct loop_task again; /* more to read, or it died */
+	struct loop_task flush; /* at the end of the turn */
+	struct loop_timer *beat;
+	double last_heard, last_ping;
+	uint64_t token;
+	double rtt; /* seconds, the least lately; < 0: not known */
+	bool ping_due, pong_due;
+	uint64_t pong_token;
+	/* in */
+	uint8_t partial[2 * WIRE_FRAME_MAX]; /* not looked at yet */
+	size_t partial_len;
+	bool fresh_partial; /* from the framing: may hold whole frames */
+	size_t rest;	    /* of a DATA frame, to come */
+	struct mux_channel *current; /* whose they are; NULL: nobody's */
+	bool at_socket; /* what is to come is all there: it may be spliced */
+	bool bulk;	/* the last DATA frame was spliced */
+	unsigned small; /* frames in a row that were not, since then */
+	struct pipe *in_pipe;
+	uint64_t in_bytes;
+	/* out */
+	uint8_t *out; /* out[out_start..out_len) is to be sent */
+	size_t out_start, out_len;
+	struct pipe *out_pipe; /* what follows out, */
+	size_t out_rest;       /* so many bytes of it */
+	bool blocked;	       /* the connection took no more */
+	bool used;	       /* out was, since the last beat */
+	uint64_t out_bytes;
+};
+
+/* lane.c */
+void lane_die(struct lane *lane, const char *why);
+void lane_check_done(struct lane *lane); /* a retired one */
+
+/* lane_read.c */
+void lane_read(struct lane *lane);
+void lane_splice_out(struct lane_stream *ls, int fd, struct stream_move *move);
+
+/* lane_write.c */
+/* Sends what is due, at the end of this turn. */
+void lane_send_soon(struct lane *lane);
+void lane_send(struct lane *lane);
+enum stream_status lane_reserve(struct lane_stream *ls, uint8_t **place,
+    size_t *len);
+void lane_commit(struct lane_stream *ls, size_t len);
+void lane_splice_in(struct lane_stream *ls, int fd, struct stream_move *move);
+void lane_free_out(struct lane *lane);
+
+/* lane_stream.c */
+struct lane_stream *lane_stream_new(struct lane *lane);
+void lane_stream_tell(struct lane_stream *ls, bool readable, bool writable);
+void lane_stream_detach(struct lane_stream *ls);
+
+/* lane_channel.c */
+struct lane_channel *lane_channel_new(struct lane *lane);
+void lane_channel_news(struct lane_channel *lc, enum mux_news news,
+    const struct wire_message *msg);
+void lane_channel_lost(struct lane_channel *lc);
+
+#endif

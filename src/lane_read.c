@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: ISC */
+#include "lane_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+/* So many small frames in a row, and bulk is over. */
+#define LANE_SMALLS 4
+
+/* --- DATA ------------------------------------------------------------------- */
+
+static void
+lane_keep(struct lane *lane, struct mux_channel *channel, const uint8_t *data,
+    size_t len)
+{
+	struct mux_memory *memory = lane->params.memory;
+
+	if (mux_keep(channel, data, len) != 0) {
+		lane_die(lane, "out of memory");
+		return;
+	}
+	if (memory->kept > memory->bound)
+		lane->params.handler->full(lane->params.arg);
+}
+
+/* Some bytes of the channel, lent to whoever reads it at once. */
+static void
+lane_deliver(struct lane *lane, const uint8_t *data, size_t len)
+{
+	struct mux_channel *channel = lane->current;
+	size_t left = len;
+
+	lane->in_bytes += len;
+	if (channel == NULL)
+		return;
+	if (mux_kept(channel) == 0) {
+		mux_lend(channel, data, len);
+		lane_stream_tell(mux_holder(channel), true, false);
+		if (lane->current == NULL) /* he let go of it */
+			return;
+		left = mux_settle(channel);
+	}
+	if (left > 0)
+		lane_keep(lane, channel, data + len - left, left);
+}
+
+static void
+lane_begin_data(struct lane *lane, const struct wire_header *header)
+{
+	const char *why;
+
+	lane->current = NULL;
+	why = mux_on_data(lane->mux, header->channel, header->length,
+	    &lane->current);
+	if (why != NULL) {
+		lane_die(lane, why);
+		return;
+	}
+	lane->rest = header->length;
+	if (header->length < LANE_SPLICE_MIN && ++lane->small >= LANE_SMALLS)
+		lane->bulk = false;
+}
+
+/* --- splice ----------------------------------------------------------------- */
+
+static ssize_t
+lane_splice(int from, int to, size_t len)
+{
+	ssize_t n;
+
+	do
+		n = splice(from, NULL, to, NULL, len,
+		    SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	while (n == -1 && errno == EINTR);
+	return n;
+}
+
+/* What is in the pipe and the sink did not take: kept, or thrown away. */
+static void
+lane_drain_pipe(struct lane_stream *ls, size_t len, bool keep)
+{
+	struct lane *lane = ls->lane;
+	uint8_t *scratch = loop_scratch(lane->loop);
+	ssize_t n;
+
+	while (len > 0) {
+		n = read(lane->in_pipe->out, scratch,
+		    len < LOOP_SCRATCH_SIZE ? len : LOOP_SCRATCH_SIZE);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) { /* cannot be: they are in there */
+			lane_die(lane, "a pipe lost bytes");
+			return;
+		}
+		len -= (size_t)n;
+		if (keep && ls->channel != NULL)
+			lane_keep(lane, ls->channel, scratch, (size_t)n);
+	}
+}
+
+static bool
+lane_can_splice_out(const struct lane_stream *ls)
+{
+	const struct lane *lane = ls->lane;
+
+	return lane != NULL && lane->dead == NULL && lane->at_socket &&
+	    lane->current == ls->channel && lane->rest >= LANE_SPLICE_MIN &&
+	    mux_kept(ls->channel) == 0;
+}
+
+/* Moves a piece from the connection into the pipe; 0: there is none. */
+static size_t
+lane_fill_pipe(struct lane *lane)
+{
+	ssize_t n;
+
+	if (lane->in_pipe == NULL)
+		lane->in_pipe = pipe_take(lane->params.pipes);
+	if (lane->in_pipe == NULL)
+		return 0;
+	n = lane_splice(stream_fd(lane->stream), lane->in_pipe->in, lane->rest);
+	/* Reading says what there is, if not bytes. */
+	if (n <= 0)
+		return 0;
+	lane->rest -= (size_t)n;
+	lane->in_bytes += (size_t)n;
+	lane->bulk = true;
+	lane->small = 0;
+	return (size_t)n;
+}
+
+void
+lane_splice_out(struct lane_stream *ls, int fd, struct stream_move *move)
+{
+	struct lane *lane = ls->lane;
+	size_t len;
+	ssize_t n;
+
+	move->source = move->sink = STREAM_OK;
+	move->moved = 0;
+	while (move->sink == STREAM_OK && lane_can_splice_out(ls) &&
+	    (len = lane_fill_pipe(lane)) > 0) {
+		while (len > 0) {
+			n = lane_splice(lane->in_pipe->out, fd, len);
+			if (n <= 0)
+				break;
+			len -= (size_t)n;
+			move->moved += (size_t)n;
+		}
+		if (len == 0)
+			continue;
+		move->sink = n < 0 && errno == EAGAIN ? STREAM_AGAIN :
+							STREAM_RESET;
+		lane_drain_pipe(ls, len, move->sink == STREAM_AGAIN);
+	}
+	if (move->moved > 0 && ls->channel != NULL)
+		mux_passed(ls->channel, move->moved, loop_now(lane->loop),
+		    lane->rtt);
+	if (lane != NULL)
+		lane_send_soon(lane);
+}
+
+/* Lets the channel's reader take what is still at the connection. */
+static void
+lane_offer_splice(struct lane *lane)
+{
+	if (!lane->plain || lane->current == NULL ||
+	    lane->rest < LANE_SPLICE_MIN || mux_kept(lane->current) > 0)
+		return;
+	lane->at_socket = true;
+	lane_stream_tell(mux_holder(lane->current), true, false);
+	lane->at_socket = false;
+}
+
+/* --- frames ----------------------------------------------------------------- */
+
+static void
+lane_on_opened(struct lane *lane, struct mux_channel *channel,
+    const struct wire_message *msg)
+{
+	struct lane_channel *lc = NULL;
+
+	if (!lane->retired)
+		lc = lane_channel_new(lane);
+	if (lc == NULL) {
+		mux_close(channel, true, 0);
+		return;
+	}
+	lc->stream = lane_stream_new(lane);
+	if (lc->stream == NULL) {
+		mux_close(channel, true, 0);
+		channel_free(&lc->base);
+		return;
+	}
+	TAILQ_REMOVE(&lane->fresh, lc, entry);
+	lc->stream->owner = lc;
+	lc->stream->channel = channel;
+	mux_set_holder(channel, lc->stream);
+	lane->params.handler->opened(&lc->base, &msg->open, lane->params.arg);
+}
+
+static void
+lane_on_news(struct lane *lane, enum mux_news news, struct mux_channel *channel,
+    const struct wire_message *msg)
+{
+	struct lane_stream *ls;
+
+	if (news == MUX_NEWS_OPENED) {
+		lane_on_opened(lane, channel, msg);
+		return;
+	}
+	if (news == MUX_NEWS_NONE)
+		return;
+	ls = mux_holder(channel);
+	if (ls->owner != NULL)
+		lane_channel_news(ls->owner, news, msg);
+	else
+		lane_stream_tell(ls, news == MUX_NEWS_READABLE,
+		    news == MUX_NEWS_WRITABLE);
+}
+
+static void
+lane_on_pong(struct lane *lane, uint64_t token)
+{
+	double sample = loop_now(lane->loop) - lane->last_ping;
+
+	if (token != lane->token)
+		return;
+	/* The path's, not that of what waits on it. */
+	lane->rtt = lane->rtt < 0 || sample < lane->rtt ?
+	    sample :
+	    lane->rtt + (sample - lane->rtt) / 16;
+}
+
+static void
+lane_on_message(struct lane *lane, const struct wire_message *msg)
+{
+	struct mux_channel *channel;
+	enum mux_news news;
+	const char *why;
+
+	switch (msg->type) {
+	case WIRE_PING:
+		lane->pong_due = true;
+		lane->pong_token = msg->ping.token;
+		break;
+	case WIRE_PONG:
+		lane_on_pong(lane, msg->ping.token);
+		break;
+	case WIRE_OPEN:
+	case WIRE_OPENED:
+	case WIRE_FAILED:
+	case WIRE_FIN:
+	case WIRE_RESET:
+	case WIRE_WINDOW:
+		why = mux_on_message(lane->mux, msg, &news, &channel);
+		if (why != NULL) {
+			lane_die(lane, why);
+			return;
+		}
+		lane_on_news(lane, news, channel, msg);
+		break;
+	case WIRE_ACK:
+	case WIRE_RESUME:
+	case WIRE_RESUMED:
+		lane_die(lane, "a frame of resumption, which was not agreed");
+		return;
+	default:
+		lane_die(lane, "a frame that does not belong on a lane");
+		return;
+	}
+	lane_send_soon(lane);
+}
+
+/* One piece: bytes of DATA, or a whole other frame, or a header. Returns how
+ * many bytes that were; 0: it is not complete. */
+static size_t
+lane_take(struct lane *lane, const uint8_t *data, size_t len)
+{
+	struct wire_header header;
+	struct wire_message msg;
+	size_t used;
+
+	if (lane->rest > 0) {
+		used = len < lane->rest ? len : lane->rest;
+		lane->rest -= used;
+		lane_deliver(lane, data, used);
+		return used;
+	}
+	if (len < WIRE_HEADER_SIZE)
+		return 0;
+	wire_decode_header(data, &header);
+	if (header.type == WIRE_DATA) {
+		lane_begin_data(lane, &header);
+		return WIRE_HEADER_SIZE;
+	}
+	switch (wire_decode(data, len, &msg, &used)) {
+	case WIRE_NEED_MORE:
+		return 0;
+	case WIRE_BAD:
+		lane_die(lane, "bytes that are no frame");
+		return 0;
+	case WIRE_OK:
+		break;
+	}
+	lane_on_message(lane, &msg);
+	return used;
+}
+
+static void
+lane_parse(struct lane *lane, const uint8_t *data, size_t len)
+{
+	size_t used;
+
+	while (len > 0 && lane->dead == NULL) {
+		used = lane_take(lane, data, len);
+		if (used == 0)
+			break;
+		data += used;
+		len -= used;
+	}
+	if (lane->dead != NULL)
+		return;
+	/* Less than a frame that is no DATA: it fits. */
+	memcpy(lane->partial, data, len);
+	lane->partial_len = len;
+}
+
+/* Reads as much as there is, or the buffer holds; 0: nothing. */
+static size_t
+lane_fill(struct lane *lane, uint8_t *data)
+{
+	size_t len = lane->partial_len, want = LOOP_BULK_SIZE, got;
+	enum stream_status status;
+
+	memcpy(data, lane->partial, len);
+	/* Of bulk no more than the next header, so that the rest can be
+	 * spliced. */
+	if (lane->bulk && lane->rest + WIRE_HEADER_SIZE < want &&
+	    len < WIRE_HEADER_SIZE)
+		want = lane->rest + WIRE_HEADER_SIZE;
+	do {
+		status = stream_read(lane->stream, data + len, want - len,
+		    &got);
+		if (status == STREAM_OK)
+			len += got;
+	} while (status == STREAM_OK && !lane->plain && len < want);
+	if (status != STREAM_OK && status != STREAM_AGAIN &&
+	    len == lane->partial_len)
+		lane_die(lane,
+		    status == STREAM_EOF ? "closed by the peer" :
+					   "connection lost");
+	if (lane->fresh_partial) {
+		lane->fresh_partial = false;
+		return len;
+	}
+	return len > lane->partial_len ? len : 0;
+}
+
+/* What is left of a frame goes straight to its reader, as far as it can. */
+static void
+lane_splice_rest(struct lane *lane)
+{
+	size_t rest;
+
+	do {
+		rest = lane->rest;
+		lane_offer_splice(lane);
+	} while (lane->dead == NULL && lane->rest > 0 && lane->rest < rest);
+}
+
+void
+lane_read(struct lane *lane)
+{
+	uint64_t limit = lane->in_bytes + LANE_BUDGET;
+	uint8_t *data = loop_bulk(lane->loop);
+	size_t len = 1;
+	int i;
+
+	if (data == NULL) {
+		lane_die(lane, "out of memory");
+		return;
+	}
+	for (i = 0; i < 256 && lane->in_bytes < limit; i++) {
+		lane_splice_rest(lane);
+		if (lane->dead != NULL)
+			return;
+		len = lane_fill(lane, data);
+		if (len == 0)
+			break;
+		lane->last_heard = loop_now(lane->loop);
+		lane_parse(lane, data, len);
+		if (lane->dead != NULL)
+			return;
+	}
+	if (lane->in_pipe != NULL) {
+		pipe_give(lane->params.pipes, lane->in_pipe, 0);
+		lane->in_pipe = NULL;
+	}
+	if (lane->dead == NULL && len > 0)
+		loop_task_queue(lane->loop, &lane->again);
+}

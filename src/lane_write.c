@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: ISC */
+#include "lane_internal.h"
+
+#include <sys/socket.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+static ssize_t
+lane_splice(int from, int to, size_t len)
+{
+	ssize_t n;
+
+	do
+		n = splice(from, NULL, to, NULL, len,
+		    SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	while (n == -1 && errno == EINTR);
+	return n;
+}
+
+void
+lane_free_out(struct lane *lane)
+{
+	if (lane->out_len > lane->out_start)
+		return;
+	free(lane->out);
+	lane->out = NULL;
+	lane->out_start = lane->out_len = 0;
+}
+
+void
+lane_send_soon(struct lane *lane)
+{
+	if (lane->dead == NULL && !lane->blocked)
+		loop_task_queue_last(lane->loop, &lane->flush);
+}
+
+/* What is put together: 0, or -1 if not all of it went. */
+static int
+lane_flush_out(struct lane *lane)
+{
+	enum stream_status status;
+	size_t put;
+	ssize_t n;
+
+	while (lane->out_start < lane->out_len) {
+		if (lane->out_rest > 0) { /* its payload follows */
+			n = send(stream_fd(lane->stream),
+			    lane->out + lane->out_start,
+			    lane->out_len - lane->out_start,
+			    MSG_NOSIGNAL | MSG_MORE | MSG_DONTWAIT);
+			status = n >= 0			      ? STREAM_OK :
+			    errno == EAGAIN || errno == EINTR ? STREAM_AGAIN :
+								STREAM_RESET;
+			put = (size_t)n;
+		} else {
+			status = stream_write(lane->stream,
+			    lane->out + lane->out_start,
+			    lane->out_len - lane->out_start, &put);
+		}
+		if (status == STREAM_AGAIN) {
+			lane->blocked = true;
+			return -1;
+		}
+		if (status != STREAM_OK) {
+			lane_die(lane, "connection lost");
+			return -1;
+		}
+		lane->out_start += put;
+	}
+	lane->out_start = lane->out_len = 0;
+	return 0;
+}
+
+/* And the payload behind it. */
+static int
+lane_flush(struct lane *lane)
+{
+	ssize_t n;
+
+	if (lane->dead != NULL || lane_flush_out(lane) != 0)
+		return -1;
+	while (lane->out_rest > 0) {
+		n = lane_splice(lane->out_pipe->out, stream_fd(lane->stream),
+		    lane->out_rest);
+		if (n > 0) {
+			lane->out_rest -= (size_t)n;
+			continue;
+		}
+		if (n < 0 && errno == EAGAIN)
+			lane->blocked = true;
+		else
+			lane_die(lane, "connection lost");
+		return -1;
+	}
+	if (lane->out_pipe != NULL) {
+		pipe_give(lane->params.pipes, lane->out_pipe, 0);
+		lane->out_pipe = NULL;
+	}
+	return 0;
+}
+
+static size_t
+lane_room(const struct lane *lane)
+{
+	return lane->out_rest > 0 ? 0 : LANE_OUT - lane->out_len;
+}
+
+static bool
+lane_has_out(struct lane *lane)
+{
+	lane->used = true;
+	if (lane->out == NULL)
+		lane->out = malloc(LANE_OUT);
+	return lane->out != NULL;
+}
+
+static void
+lane_emit_ping(struct lane *lane, uint8_t type, uint64_t token)
+{
+	struct wire_message msg = { .type = type, .ping.token = token };
+
+	lane->out_len += wire_encode(&msg, lane->out + lane->out_len,
+	    WIRE_FRAME_MAX);
+}
+
+/* Frames that are no DATA, in their order; false: there is no room for all. */
+static bool
+lane_emit(struct lane *lane)
+{
+	size_t len;
+
+	if (!lane->ping_due && !lane->pong_due && !mux_has_frames(lane->mux))
+		return true;
+	if (!lane_has_out(lane))
+		return false;
+	while (lane_room(lane) >= WIRE_FRAME_MAX) {
+		if (lane->pong_due) {
+			lane->pong_due = false;
+			lane_emit_ping(lane, WIRE_PONG, lane->pong_token);
+		} else if (lane->ping_due) {
+			lane->ping_due = false;
+			lane_emit_ping(lane, WIRE_PING, lane->token);
+		} else {
+			len = mux_emit(lane->mux, lane->out + lane->out_len);
+			if (len == 0)
+				return true;
+			lane->out_len += len;
+		}
+	}
+	return false;
+}
+
+/*
+ * Everything that is due, and turns for those that wait, until the connection
+ * takes no more, or enough is done for one turn.
+ */
+void
+lane_send(struct lane *lane)
+{
+	uint64_t limit = lane->out_bytes + LANE_BUDGET;
+	struct mux_channel *next;
+
+	while (lane->dead == NULL && lane->out_bytes < limit) {
+		if (lane->blocked)
+			return;
+		while (!lane_emit(lane))
+			if (lane_flush(lane) != 0 || lane->out == NULL)
+				return;
+		next = NULL;
+		if (lane_room(lane) >= LANE_OUT / 2)
+			next = mux_next(lane->mux);
+		if (next != NULL) {
+			if (!lane_has_out(lane))
+				return;
+			lane_stream_tell(mux_holder(next), false, true);
+			continue;
+		}
+		if (lane_flush(lane) != 0)
+			return;
+		mux_begin_round(lane->mux);
+		if (!mux_is_waited_for(lane->mux) && !mux_has_frames(lane->mux))
+			break;
+	}
+	if (lane->dead == NULL && mux_is_waited_for(lane->mux))
+		loop_task_queue(lane->loop, &lane->again);
+	lane_check_done(lane);
+}
+
+/* Whether DATA may be added now; else its channel waits. */
+static size_t
+lane_allowance(struct lane_stream *ls)
+{
+	struct lane *lane = ls->lane;
+	size_t allowance = mux_allowance(ls->channel);
+
+	if (lane->blocked || lane->dead != NULL || !lane_has_out(lane))
+		allowance = 0;
+	if (allowance > 0 && !lane_emit(lane))
+		allowance = 0;
+	if (allowance > 0 && lane_room(lane) < LANE_OUT / 4 &&
+	    lane_flush(lane) != 0)
+		allowance = 0;
+	if (allowance > 0 && lane->out_rest > 0)
+		allowance = 0;
+	if (allowance == 0) {
+		mux_wait(ls->channel);
+		lane_send_soon(lane);
+	}
+	return allowance;
+}
+
+enum stream_status
+lane_reserve(struct lane_stream *ls, uint8_t **place, size_t *len)
+{
+	struct lane *lane = ls->lane;
+	size_t allowance, room;
+
+	if (lane == NULL || lane->dead != NULL)
+		return STREAM_LOST;
+	if (mux_is_dead(ls->channel))
+		return STREAM_RESET;
+	allowance = lane_allowance(ls);
+	if (allowance == 0)
+		return STREAM_AGAIN;
+	room = lane_room(lane) - WIRE_HEADER_SIZE;
+	*place = lane->out + lane->out_len + WIRE_HEADER_SIZE;
+	*len = allowance < room ? allowance : room;
+	if (*len > WIRE_DATA_MAX)
+		*len = WIRE_DATA_MAX;
+	return STREAM_OK;
+}
+
+void
+lane_commit(struct lane_stream *ls, size_t len)
+{
+	struct lane *lane = ls->lane;
+
+	wire_encode_data(lane->out + lane->out_len, mux_id(ls->channel), len);
+	lane->out_len += WIRE_HEADER_SIZE + len;
+	lane->out_bytes += len;
+	mux_sent(ls->channel, len);
+	lane_send_soon(lane);
+}
+
+void
+lane_splice_in(struct lane_stream *ls, int fd, struct stream_move *move)
+{
+	struct lane *lane = ls->lane;
+	size_t allowance;
+	ssize_t n;
+
+	move->source = move->sink = STREAM_OK;
+	move->moved = 0;
+	if (lane == NULL || lane->dead != NULL || !lane->plain ||
+	    mux_is_dead(ls->channel))
+		return;
+	allowance = lane_allowance(ls);
+	if (allowance == 0) {
+		move->sink = STREAM_AGAIN;
+		return;
+	}
+	if (allowance < LANE_SPLICE_MIN)
+		return;
+	if (lane->out_pipe == NULL)
+		lane->out_pipe = pipe_take(lane->params.pipes);
+	if (lane->out_pipe == NULL)
+		return;
+	n = lane_splice(fd, lane->out_pipe->in,
+	    allowance < WIRE_DATA_MAX ? allowance : WIRE_DATA_MAX);
+	/* It is empty, or at its end, or has urgent data: reading tells. */
+	if (n <= 0) {
+		if (n < 0 && errno != EAGAIN)
+			move->source = STREAM_RESET;
+		pipe_give(lane->params.pipes, lane->out_pipe, 0);
+		lane->out_pipe = NULL;
+		return;
+	}
+	wire_encode_data(lane->out + lane->out_len, mux_id(ls->channel),
+	    (size_t)n);
+	lane->out_len += WIRE_HEADER_SIZE;
+	lane->out_rest = (size_t)n;
+	lane->out_bytes += (size_t)n;
+	mux_sent(ls->channel, (size_t)n);
+	move->moved = (size_t)n;
+	(void)lane_flush(lane);
+}
