@@ -132,7 +132,7 @@ admin_row_tunnel(const struct tunnel *tunnel)
 	    "name", conf->name,
 	    "peer", admin_row_text(conf->peer),
 	    "type", "tcp",
-	    "mode", "direct",
+	    "mode", conf->mode == CONFIG_MODE_MUX ? "mux" : "direct",
 	    "end", ledger_end_name(tunnel->end),
 	    "listen", admin_row_text(listen),
 	    "connect", admin_row_text(connect),

@@ -26,7 +26,7 @@
 #include "name.h"
 
 enum config_security { CONFIG_SECURITY_TLS, CONFIG_SECURITY_PLAIN };
-enum config_mode { CONFIG_MODE_DIRECT };
+enum config_mode { CONFIG_MODE_MUX, CONFIG_MODE_DIRECT };
 enum config_type { CONFIG_TYPE_TCP };
 enum config_on_change {
 	CONFIG_ON_CHANGE_KEEP,
@@ -78,6 +78,10 @@ struct config_peer {
 	double heartbeat_timeout;  /* seconds; default 30; > interval */
 	double reconnect_min;	   /* seconds; default 0.5 */
 	double reconnect_max;	   /* seconds; default 30; >= min */
+	enum config_mode mode;	   /* of its tunnels; default mux */
+	int lanes;		   /* default 2; 1..16 */
+	int window_max;		   /* bytes; default 16 MiB */
+	int64_t link_memory;	   /* bytes; default 64 MiB */
 	int pool;		   /* warm channels; default 2; 0..256 */
 	int max_channels;	   /* default 10000 */
 	int line;		   /* where it stands in the file */
@@ -88,7 +92,7 @@ struct config_tunnel {
 	char *name;
 	char *peer; /* NULL: local, and then both ends are here */
 	enum config_type type;
-	enum config_mode mode;
+	enum config_mode mode; /* default: its peer's; local: no matter */
 	bool has_listen;
 	bool has_connect;
 	struct addr listen;

@@ -251,12 +251,26 @@ config_check_tunnel_name(struct config_reader *reader,
 		    first->line);
 }
 
+/* What it does not say itself its peer does. */
+static void
+config_fill_mode(const struct config *config, const config_setting_t *group,
+    struct config_tunnel *tunnel)
+{
+	const struct config_peer *peer = NULL;
+
+	if (config_has(group, "mode"))
+		return;
+	if (tunnel->peer != NULL)
+		peer = config_find_peer(config, tunnel->peer);
+	tunnel->mode = peer == NULL ? CONFIG_MODE_DIRECT : peer->mode;
+}
+
 static void
 config_check_tunnels(struct config_reader *reader, const config_setting_t *list,
     bool peers_known)
 {
 	struct config *config = reader->config;
-	const struct config_tunnel *tunnel;
+	struct config_tunnel *tunnel;
 	const config_setting_t *group;
 	char quoted[CONFIG_TEXT_MAX];
 
@@ -274,6 +288,7 @@ config_check_tunnels(struct config_reader *reader, const config_setting_t *list,
 			    "there is no peer \"%s\"",
 			    config_quote(quoted, tunnel->peer));
 		config_check_tunnel_ends(reader, group, tunnel);
+		config_fill_mode(config, group, tunnel);
 	}
 }
 

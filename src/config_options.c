@@ -111,6 +111,21 @@ const struct config_option config_options[] = {
 	{ CONFIG_SECTION_PEER, "as", CONFIG_KIND_NAME,
 	  .offset = IN_PEER(as), .fallback = "(daemon.name)",
 	  .help = "our name towards this peer" },
+	{ CONFIG_SECTION_PEER, "mode", CONFIG_KIND_WORD,
+	  .offset = IN_PEER(mode), .fallback = "mux",
+	  .words = "mux direct",
+	  .help = "how sessions of its tunnels reach the peer" },
+	{ CONFIG_SECTION_PEER, "lanes", CONFIG_KIND_INT,
+	  .offset = IN_PEER(lanes), .fallback = "2", .min = 1, .max = 16,
+	  .help = "connections that sessions of mode mux share" },
+	{ CONFIG_SECTION_PEER, "window_max", CONFIG_KIND_INT,
+	  .offset = IN_PEER(window_max), .fallback = "16777216",
+	  .min = 262144, .max = 1073741824,
+	  .help = "bytes that may be under way to here in one session" },
+	{ CONFIG_SECTION_PEER, "link_memory", CONFIG_KIND_INT64,
+	  .offset = IN_PEER(link_memory), .fallback = "67108864",
+	  .min = 1048576, .max = 1099511627776,
+	  .help = "bytes kept for sessions whose readers are slow" },
 	{ CONFIG_SECTION_PEER, "pool", CONFIG_KIND_INT,
 	  .offset = IN_PEER(pool), .fallback = "2", .min = 0, .max = 256,
 	  .help = "channels kept ready for sessions that enter here" },
@@ -148,8 +163,8 @@ const struct config_option config_options[] = {
 	  .words = "tcp", .later = "udp socks5",
 	  .help = "what it carries" },
 	{ CONFIG_SECTION_TUNNEL, "mode", CONFIG_KIND_WORD,
-	  .offset = IN_TUNNEL(mode), .fallback = "direct",
-	  .words = "direct", .later = "mux",
+	  .offset = IN_TUNNEL(mode), .fallback = "(peer.mode)",
+	  .words = "mux direct",
 	  .help = "how a session reaches the peer" },
 	{ CONFIG_SECTION_TUNNEL, "listen", CONFIG_KIND_LISTEN,
 	  .offset = IN_TUNNEL(listen), .companion = IN_TUNNEL(has_listen),
@@ -200,11 +215,7 @@ static const struct {
 	enum config_section section; /* COUNT: any */
 	const char *key;
 } config_later[] = {
-	{ CONFIG_SECTION_PEER, "mode" },
 	{ CONFIG_SECTION_TUNNEL, "proxy_protocol" },
-	{ CONFIG_SECTION_COUNT, "lanes" },
-	{ CONFIG_SECTION_COUNT, "link_memory" },
-	{ CONFIG_SECTION_COUNT, "window_max" },
 };
 
 static const char *const config_kind_names[CONFIG_KIND_COUNT] = {

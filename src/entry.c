@@ -346,6 +346,7 @@ entry_begin(struct session *session, int fd)
 	net_set_keepalive(fd);
 	session->waiter.got = entry_got_channel;
 	session->waiter.arg = session;
+	session->waiter.mux = session->tunnel->conf->mode == CONFIG_MODE_MUX;
 	session->outside = stream_new(fd);
 	session->timer = loop_timer_new(loop, entry_timed_out, session);
 	if (session->outside != NULL && session->timer != NULL &&

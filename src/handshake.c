@@ -138,6 +138,7 @@ handshake_on_challenge(struct handshake *hs, const struct wire_challenge *ch)
 		handshake_fail(hs, "the gateway chose an unknown version");
 		return;
 	}
+	hs->outcome.features = ch->features;
 	/* A gateway that knows the secret knows its MAC; one that does not
 	 * know our name sends a random one. Both look the same from here. */
 	if (auth_gateway_mac(secret, &hs->hello, ch, mac) != 0 ||
@@ -161,6 +162,14 @@ handshake_on_welcome(struct handshake *hs, const struct wire_welcome *welcome)
 	}
 	if (hs->ssl != NULL && tls_link_key(hs->ssl, &hs->outcome.key) != 0) {
 		handshake_fail(hs, "OpenSSL failed");
+		return;
+	}
+	/* plain: CHALLENGE has said so under the MACs. */
+	if (hs->ssl != NULL)
+		hs->outcome.features = welcome->features;
+	if (welcome->features != hs->outcome.features ||
+	    (welcome->features & ~hs->hello.features) != 0) {
+		handshake_fail(hs, "the gateway chose unknown features");
 		return;
 	}
 	memcpy(hs->outcome.link_id, welcome->link_id, WIRE_LINK_ID_SIZE);
@@ -360,6 +369,7 @@ handshake_start_link(const struct handshake_params *params,
 	if (hs == NULL)
 		return NULL;
 	hs->hello.version_min = hs->hello.version_max = WIRE_VERSION;
+	hs->hello.features = WIRE_FEATURES;
 	hs->hello.security = peer->security == CONFIG_SECURITY_TLS ?
 	    WIRE_SECURITY_TLS :
 	    WIRE_SECURITY_PLAIN;

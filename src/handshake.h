@@ -29,6 +29,7 @@ struct handshake_outcome {
 	struct framing *framing;  /* OK: the callee's */
 	struct addr_sock address; /* of the gateway, once connected */
 	char name[NAME_SIZE];	  /* a link: what the gateway calls itself */
+	uint32_t features;	  /* a link: those agreed */
 	uint8_t link_id[WIRE_LINK_ID_SIZE]; /* a link */
 	struct auth_key key;		    /* a link */
 };

@@ -158,8 +158,9 @@ static bool
 stats_was_served(const char *reason)
 {
 	static const enum reason served[] = { REASON_CLOSED, REASON_RESET,
-		REASON_IDLE_TIMEOUT, REASON_KILLED, REASON_KILLED_BY_PEER,
-		REASON_RELOAD, REASON_SHUTDOWN, REASON_DAEMON_LOST };
+		REASON_LINK_LOST, REASON_IDLE_TIMEOUT, REASON_KILLED,
+		REASON_KILLED_BY_PEER, REASON_RELOAD, REASON_SHUTDOWN,
+		REASON_DAEMON_LOST };
 
 	for (size_t i = 0; i < sizeof served / sizeof served[0]; i++)
 		if (strcmp(reason, reason_name(served[i])) == 0)

@@ -10,6 +10,8 @@
 
 /* A retired lane that is done waits so long for the other end's close. */
 #define LANE_FINISH_SECONDS 2.0
+/* An OPEN that was under way when it was retired is there by then. */
+#define LANE_GRACE_SECONDS 1.0
 
 void
 lane_die(struct lane *lane, const char *why)
@@ -36,6 +38,12 @@ lane_beat(void *arg)
 		lane_die(lane, "heartbeat timed out");
 		return;
 	}
+	lane_check_done(lane);
+	if (lane->dead != NULL || lane->finishing)
+		return;
+	if (lane->retired && !lane_is_closed(lane) &&
+	    dies > lane->retired_at + LANE_GRACE_SECONDS)
+		dies = lane->retired_at + LANE_GRACE_SECONDS;
 	if (now - lane->last_ping >= lane->params.interval * 0.999) {
 		lane->token++;
 		lane->last_ping = now;
@@ -106,9 +114,17 @@ lane_again(void *arg)
 		lane_send(lane);
 		return;
 	}
-	why = lane->finished ? NULL : lane->dead;
+	why = lane->finished || lane->done ? NULL : lane->dead;
 	lane_lose(lane, true);
 	lane->params.handler->down(lane, why, lane->params.arg);
+}
+
+bool
+lane_is_closed(const struct lane *lane)
+{
+	return lane->retired &&
+	    loop_now(lane->loop) - lane->retired_at >=
+	    LANE_GRACE_SECONDS * 0.999;
 }
 
 void
@@ -116,7 +132,7 @@ lane_check_done(struct lane *lane)
 {
 	enum stream_status status;
 
-	if (!lane->retired || lane->dead != NULL || lane->finished ||
+	if (!lane_is_closed(lane) || lane->dead != NULL || lane->finished ||
 	    mux_count(lane->mux) > 0 || !TAILQ_EMPTY(&lane->fresh) ||
 	    lane->out_start < lane->out_len || lane->out_rest > 0)
 		return;
@@ -135,8 +151,10 @@ lane_retire(struct lane *lane)
 	if (lane->retired)
 		return;
 	lane->retired = true;
-	/* Its end, if it carries nothing, comes in another turn. */
+	lane->retired_at = loop_now(lane->loop);
+	lane->goaway_due = true;
 	lane_send_soon(lane);
+	loop_timer_set(lane->beat, LANE_GRACE_SECONDS);
 }
 
 bool
@@ -249,12 +267,18 @@ lane_free(struct lane *lane)
 	free(lane);
 }
 
+bool
+lane_has_room(const struct lane *lane)
+{
+	return lane->dead == NULL && !lane->retired && mux_has_room(lane->mux);
+}
+
 struct channel *
 lane_open(struct lane *lane)
 {
 	struct lane_channel *lc;
 
-	if (lane->dead != NULL || lane->retired || !mux_has_room(lane->mux))
+	if (!lane_has_room(lane))
 		return NULL;
 	lc = lane_channel_new(lane);
 	return lc == NULL ? NULL : &lc->base;

@@ -33,6 +33,8 @@ struct lane_handler {
 	/* The other end opened a channel; the callee's from now on. */
 	void (*opened)(struct channel *channel, const struct wire_open *open,
 	    void *arg);
+	/* The other end takes no more sessions on it: retire it. */
+	void (*retired)(struct lane *lane, void *arg);
 	/* It is over: free it. Its channels know already. why: NULL if it had
 	 * been retired, and was done. */
 	void (*down)(struct lane *lane, const char *why, void *arg);
@@ -60,11 +62,15 @@ void lane_free(struct lane *lane);
 void lane_set_times(struct lane *lane, double interval, double timeout);
 void lane_set_window_max(struct lane *lane, uint32_t window_max);
 
-/* No session begins on it any more: who opens one from the other end is reset,
- * as if the lane were lost. It closes, and is down, once it carries none. */
+/*
+ * Tells the other end (GOAWAY); no session begins on it from here any more. One that the other end opens,
+ * which may not know yet, is taken for a moment, then it is reset, as if the
+ * lane were lost. The lane closes, and is down, once it carries none.
+ */
 void lane_retire(struct lane *lane);
 bool lane_is_retired(const struct lane *lane);
 
+bool lane_has_room(const struct lane *lane);
 /* A channel that can be opened; NULL: memory, or it takes none. */
 struct channel *lane_open(struct lane *lane);
 

@@ -45,13 +45,15 @@ struct lane {
 	bool plain;
 	const char *dead; /* why, once it is */
 	bool retired, finishing, finished;
+	bool done; /* the other end closed it, and nobody misses it */
+	double retired_at;
 	struct loop_task again; /* more to read, or it died */
 	struct loop_task flush; /* at the end of the turn */
 	struct loop_timer *beat;
 	double last_heard, last_ping;
 	uint64_t token;
 	double rtt; /* seconds, the least lately; < 0: not known */
-	bool ping_due, pong_due;
+	bool ping_due, pong_due, goaway_due;
 	uint64_t pong_token;
 	/* in */
 	uint8_t partial[2 * WIRE_FRAME_MAX]; /* not looked at yet */
@@ -75,6 +77,8 @@ struct lane {
 };
 
 /* lane.c */
+/* The other end knows that it is retired, or must by now. */
+bool lane_is_closed(const struct lane *lane);
 void lane_die(struct lane *lane, const char *why);
 void lane_check_done(struct lane *lane); /* a retired one */
 

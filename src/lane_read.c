@@ -182,7 +182,7 @@ lane_on_opened(struct lane *lane, struct mux_channel *channel,
 {
 	struct lane_channel *lc = NULL;
 
-	if (!lane->retired)
+	if (!lane_is_closed(lane))
 		lc = lane_channel_new(lane);
 	if (lc == NULL) {
 		mux_close(channel, true, 0);
@@ -261,6 +261,9 @@ lane_on_message(struct lane *lane, const struct wire_message *msg)
 			return;
 		}
 		lane_on_news(lane, news, channel, msg);
+		break;
+	case WIRE_GOAWAY:
+		lane->params.handler->retired(lane, lane->params.arg);
 		break;
 	case WIRE_ACK:
 	case WIRE_RESUME:
@@ -348,10 +351,12 @@ lane_fill(struct lane *lane, uint8_t *data)
 			len += got;
 	} while (status == STREAM_OK && !lane->plain && len < want);
 	if (status != STREAM_OK && status != STREAM_AGAIN &&
-	    len == lane->partial_len)
+	    len == lane->partial_len) {
+		lane->done = status == STREAM_EOF && mux_count(lane->mux) == 0;
 		lane_die(lane,
 		    status == STREAM_EOF ? "closed by the peer" :
 					   "connection lost");
+	}
 	if (lane->fresh_partial) {
 		lane->fresh_partial = false;
 		return len;

@@ -118,9 +118,12 @@ lane_has_out(struct lane *lane)
 }
 
 static void
-lane_emit_ping(struct lane *lane, uint8_t type, uint64_t token)
+lane_emit_own(struct lane *lane, uint8_t type, uint64_t token)
 {
-	struct wire_message msg = { .type = type, .ping.token = token };
+	struct wire_message msg = { .type = type };
+
+	if (type != WIRE_GOAWAY)
+		msg.ping.token = token;
 
 	lane->out_len += wire_encode(&msg, lane->out + lane->out_len,
 	    WIRE_FRAME_MAX);
@@ -132,17 +135,21 @@ lane_emit(struct lane *lane)
 {
 	size_t len;
 
-	if (!lane->ping_due && !lane->pong_due && !mux_has_frames(lane->mux))
+	if (!lane->ping_due && !lane->pong_due && !lane->goaway_due &&
+	    !mux_has_frames(lane->mux))
 		return true;
 	if (!lane_has_out(lane))
 		return false;
 	while (lane_room(lane) >= WIRE_FRAME_MAX) {
 		if (lane->pong_due) {
 			lane->pong_due = false;
-			lane_emit_ping(lane, WIRE_PONG, lane->pong_token);
+			lane_emit_own(lane, WIRE_PONG, lane->pong_token);
 		} else if (lane->ping_due) {
 			lane->ping_due = false;
-			lane_emit_ping(lane, WIRE_PING, lane->token);
+			lane_emit_own(lane, WIRE_PING, lane->token);
+		} else if (lane->goaway_due) {
+			lane->goaway_due = false;
+			lane_emit_own(lane, WIRE_GOAWAY, 0);
 		} else {
 			len = mux_emit(lane->mux, lane->out + lane->out_len);
 			if (len == 0)

@@ -53,8 +53,9 @@ peer_dialled(const struct handshake_outcome *outcome, void *arg)
 	peer->handshake = NULL;
 	peer->address = outcome->address;
 	if (outcome->status == HANDSHAKE_OK &&
-	    peer_make_link(peer, outcome->framing, &outcome->key,
-		outcome->link_id) == 0) {
+	    peer_make_link(peer,
+		&(struct peer_link_params){ outcome->framing, &outcome->key,
+		    outcome->link_id, outcome->features }) == 0) {
 		peer_step(peer, SUPERVISOR_CONNECTED);
 		if (strcmp(outcome->name, peer->conf->name) != 0)
 			log_info("%s: calls itself %s", peer->conf->name,
@@ -166,6 +167,9 @@ peer_new(const struct peer_context *context, const struct config_peer *conf,
 	peer->epoch = context->epoch;
 	peer->since_us = loop_wall_us();
 	TAILQ_INIT(&peer->waiters);
+	TAILQ_INIT(&peer->mux_waiters);
+	loop_task_init(&peer->lanes_need, peer_need_lanes, peer);
+	peer->lanes = lanes_new(context->loop, conf, &peer_lanes_handler, peer);
 	TAILQ_INIT(&peer->pings);
 	TAILQ_INIT(&peer->pasts);
 	supervisor_init(&peer->supervisor, conf->reconnect_min,
@@ -176,7 +180,8 @@ peer_new(const struct peer_context *context, const struct config_peer *conf,
 	    peer);
 	peer->late = loop_timer_new(context->loop, peer_is_late, peer);
 	if (peer->retry == NULL || peer->takeover == NULL ||
-	    peer->leave_timer == NULL || peer->late == NULL) {
+	    peer->leave_timer == NULL || peer->late == NULL ||
+	    peer->lanes == NULL) {
 		peer_free(peer);
 		return NULL;
 	}
@@ -198,6 +203,8 @@ peer_free(struct peer *peer)
 	auth_wipe(&peer->newcomer, sizeof peer->newcomer);
 	link_free(peer->link);
 	pool_free(peer->pool);
+	lanes_free(peer->lanes);
+	loop_task_cancel(peer->context->loop, &peer->lanes_need);
 	config_peer_unref(peer->conf);
 	free(peer);
 }
@@ -365,7 +372,7 @@ peer_get_status(const struct peer *peer, struct peer_status *out)
 	out->ups = peer->ups;
 	out->idle = peer->pool == NULL ? 0 : pool_idle(peer->pool);
 	out->in_use = peer->in_use;
-	out->waiting = peer->n_waiting;
+	out->waiting = peer->n_waiting + peer->n_mux_waiting;
 	out->disabled_us = peer->disabled_us;
 	out->disabled_by = peer->disabled_by;
 }

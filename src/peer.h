@@ -14,6 +14,7 @@
 #include "channel.h"
 #include "config.h"
 #include "framing.h"
+#include "lanes.h"
 #include "resolve.h"
 #include "tls.h"
 
@@ -179,6 +180,8 @@ struct peer_waiter {
 	void (*got)(struct channel *channel, void *arg);
 	void *arg;
 	bool waiting;
+	bool mux;	 /* a share of a lane, where the other end knows them */
+	bool listed_mux; /* of use in peer_link alone */
 };
 void peer_wait(struct peer *peer, struct peer_waiter *waiter);
 void peer_wait_cancel(struct peer *peer, struct peer_waiter *waiter);
@@ -186,8 +189,12 @@ void peer_wait_cancel(struct peer *peer, struct peer_waiter *waiter);
 /* A channel that was handed out is closed. */
 void peer_channel_done(struct peer *peer);
 
-/* Whether this end has entries towards the peer: it then keeps channels. */
-void peer_set_entries(struct peer *peer, bool entries);
+/* Which entries this end has towards the peer: it then keeps channels ready,
+ * or lanes. None; then add one for each. */
+void peer_clear_entries(struct peer *peer);
+void peer_add_entry(struct peer *peer, enum config_mode mode);
+/* The lanes, for whoever wants to see. */
+const struct lanes *peer_lanes(const struct peer *peer);
 
 /* Tells the other end that a session was killed here; false: no link, or one
  * that takes nothing. */

@@ -87,13 +87,15 @@ peer_welcome(struct peer *peer)
 	snprintf(msg.welcome.name, sizeof msg.welcome.name, "%s",
 	    peer->context->name);
 	peer_make_link_id(peer, msg.welcome.link_id);
+	msg.welcome.features = newcomer.hello.features & WIRE_FEATURES;
 	/* A send that fails shows as a link that ends soon after. */
 	(void)framing_send(newcomer.framing, &msg);
 	peer->address = newcomer.from;
 	memcpy(peer->instance, newcomer.hello.instance, WIRE_INSTANCE_SIZE);
 	peer->link_epoch = newcomer.hello.epoch;
-	if (peer_make_link(peer, newcomer.framing, &newcomer.key,
-		msg.welcome.link_id) == 0)
+	if (peer_make_link(peer,
+		&(struct peer_link_params){ newcomer.framing, &newcomer.key,
+		    msg.welcome.link_id, msg.welcome.features }) == 0)
 		peer_came_up(peer);
 	auth_wipe(&newcomer.key, sizeof newcomer.key);
 }

@@ -5,7 +5,7 @@
  * peer.c is its life, state and dialling; peer_link.c the link, its channels
  * and who waits for them; peer_accept.c the accepting side and take-over;
  * peer_reload.c another configuration; peer_leave.c giving the name up to another
- * process, and waiting for one; peer_past.c links that are over, while something
+ * process, and waiting for one; peer_lanes.c the lanes of the link; peer_past.c links that are over, while something
  * may still come in on them.
  * Floor 3.
  */
@@ -63,12 +63,18 @@ struct peer {
 	uint64_t link_epoch;
 	struct peer_newcomer newcomer; /* while its framing is not NULL */
 	struct loop_timer *takeover;
-	struct peer_waiters waiters;
-	unsigned n_waiting;
+	uint32_t features; /* agreed for this link */
+	struct lanes *lanes;
+	unsigned lanes_told;  /* accepted: by LANES, on this link */
+	unsigned lanes_asked; /* dialled: by the other end's */
+	struct loop_task lanes_need;
+	struct peer_waiters waiters;	 /* for a channel of their own */
+	struct peer_waiters mux_waiters; /* for a lane */
+	unsigned n_waiting, n_mux_waiting;
 	struct peer_pings pings; /* on this link */
 	unsigned n_pings;
 	unsigned in_use; /* channels handed out */
-	bool entries;
+	bool entries, mux_entries;
 	bool started; /* peer_start was called */
 	bool retired;
 	bool leaving;			/* peer_leave was called */
@@ -106,8 +112,24 @@ void peer_wait_at_most(struct peer *peer, double seconds);
 /* peer_link.c */
 /* The link and its pool, not announced yet; -1 out of memory. Takes the
  * framing either way. */
-int peer_make_link(struct peer *peer, struct framing *framing,
-    const struct auth_key *key, const uint8_t *link_id);
+struct peer_link_params {
+	struct framing *framing;
+	const struct auth_key *key;
+	const uint8_t *link_id;
+	uint32_t features;
+};
+int peer_make_link(struct peer *peer, const struct peer_link_params *made);
+/* Whoever waits for a lane, or a channel, as far as there are. */
+void peer_serve_waiters(struct peer *peer);
+
+/* peer_lanes.c */
+extern const struct lanes_handler peer_lanes_handler;
+bool peer_knows_mux(const struct peer *peer);
+/* What the entries need: of the pool now, of lanes at the next turn. */
+void peer_tell_need(struct peer *peer);
+void peer_need_lanes(void *arg);		       /* the task */
+void peer_on_lanes(struct peer *peer, unsigned count); /* LANES */
+void peer_pool_lane(struct framing *framing, void *arg);
 void peer_came_up(struct peer *peer);
 /* How a link ends, and what is still listened to. */
 enum peer_end {

@@ -20,25 +20,62 @@ static const struct link_handler peer_link_handler = {
 
 /* --- channels ----------------------------------------------------------- */
 
+/* Where the other end knows no lanes it waits for a channel of its own. */
 static void
 peer_enqueue(struct peer *peer, struct peer_waiter *waiter, bool first)
 {
+	struct peer_waiters *list = &peer->waiters;
+
+	waiter->listed_mux = waiter->mux &&
+	    (peer->link == NULL || peer_knows_mux(peer));
+	if (waiter->listed_mux)
+		list = &peer->mux_waiters;
 	if (first)
-		TAILQ_INSERT_HEAD(&peer->waiters, waiter, entry);
+		TAILQ_INSERT_HEAD(list, waiter, entry);
 	else
-		TAILQ_INSERT_TAIL(&peer->waiters, waiter, entry);
+		TAILQ_INSERT_TAIL(list, waiter, entry);
 	waiter->waiting = true;
-	peer->n_waiting++;
-	if (peer->pool != NULL)
-		pool_set_need(peer->pool, peer->entries, peer->n_waiting);
+	*(waiter->listed_mux ? &peer->n_mux_waiting : &peer->n_waiting) += 1;
+	peer_tell_need(peer);
 }
 
+/* The link that came knows no lanes: they wait for channels after all. */
 static void
+peer_requeue(struct peer *peer)
+{
+	struct peer_waiter *waiter;
+
+	while ((waiter = TAILQ_FIRST(&peer->mux_waiters)) != NULL) {
+		peer_wait_cancel(peer, waiter);
+		peer_enqueue(peer, waiter, false);
+	}
+}
+
+static struct channel *
+peer_take_lane(struct peer *peer)
+{
+	struct channel *channel;
+
+	if (peer->link == NULL || !peer_knows_mux(peer) ||
+	    peer->in_use >= (unsigned)peer->conf->max_channels)
+		return NULL;
+	channel = lanes_take(peer->lanes);
+	if (channel != NULL)
+		peer->in_use++;
+	return channel;
+}
+
+void
 peer_serve_waiters(struct peer *peer)
 {
 	struct peer_waiter *waiter;
 	struct channel *channel;
 
+	while ((waiter = TAILQ_FIRST(&peer->mux_waiters)) != NULL &&
+	    (channel = peer_take_lane(peer)) != NULL) {
+		peer_wait_cancel(peer, waiter);
+		waiter->got(channel, waiter->arg);
+	}
 	/* A waiter may end the link, and with it the pool. */
 	while (peer->pool != NULL && pool_idle(peer->pool) > 0 &&
 	    (waiter = TAILQ_FIRST(&peer->waiters)) != NULL) {
@@ -82,21 +119,24 @@ static const struct pool_handler peer_pool_handler = {
 	.available = peer_pool_available,
 	.opened = peer_pool_opened,
 	.want = peer_pool_want,
+	.lane = peer_pool_lane,
 };
 
 void
 peer_wait(struct peer *peer, struct peer_waiter *waiter)
 {
-	struct channel *channel;
+	struct channel *channel = NULL;
 
-	if (peer->pool != NULL && TAILQ_EMPTY(&peer->waiters)) {
+	if (waiter->mux && peer_knows_mux(peer)) {
+		if (TAILQ_EMPTY(&peer->mux_waiters))
+			channel = peer_take_lane(peer);
+	} else if (peer->pool != NULL && TAILQ_EMPTY(&peer->waiters)) {
 		channel = pool_take(peer->pool);
-		if (channel != NULL) {
-			waiter->got(channel, waiter->arg);
-			return;
-		}
 	}
-	peer_enqueue(peer, waiter, false);
+	if (channel != NULL)
+		waiter->got(channel, waiter->arg);
+	else
+		peer_enqueue(peer, waiter, false);
 }
 
 void
@@ -104,28 +144,23 @@ peer_wait_cancel(struct peer *peer, struct peer_waiter *waiter)
 {
 	if (!waiter->waiting)
 		return;
-	TAILQ_REMOVE(&peer->waiters, waiter, entry);
 	waiter->waiting = false;
-	peer->n_waiting--;
-	if (peer->pool != NULL)
-		pool_set_need(peer->pool, peer->entries, peer->n_waiting);
+	if (waiter->listed_mux) {
+		TAILQ_REMOVE(&peer->mux_waiters, waiter, entry);
+		peer->n_mux_waiting--;
+	} else {
+		TAILQ_REMOVE(&peer->waiters, waiter, entry);
+		peer->n_waiting--;
+	}
+	peer_tell_need(peer);
 }
 
 void
 peer_channel_done(struct peer *peer)
 {
 	peer->in_use--;
-	/* Somebody may wait for just this place. */
-	if (peer->pool != NULL)
-		pool_set_need(peer->pool, peer->entries, peer->n_waiting);
-}
-
-void
-peer_set_entries(struct peer *peer, bool entries)
-{
-	peer->entries = entries;
-	if (peer->pool != NULL)
-		pool_set_need(peer->pool, entries, peer->n_waiting);
+	/* Somebody may wait for just this place; not within this call. */
+	peer_tell_need(peer);
 }
 
 bool
@@ -200,12 +235,11 @@ peer_fail_pings(struct peer *peer)
 /* --- the link ----------------------------------------------------------- */
 
 int
-peer_make_link(struct peer *peer, struct framing *framing,
-    const struct auth_key *key, const uint8_t *link_id)
+peer_make_link(struct peer *peer, const struct peer_link_params *made)
 {
 	struct link_params link = {
 		.loop = peer->context->loop,
-		.framing = framing,
+		.framing = made->framing,
 		.interval = peer->conf->heartbeat_interval,
 		.timeout = peer->conf->heartbeat_timeout,
 		.handler = &peer_link_handler,
@@ -218,14 +252,17 @@ peer_make_link(struct peer *peer, struct framing *framing,
 		.peer = peer->conf,
 		.dialler = peer->conf->dials,
 		.address = peer->address,
-		.key = *key,
+		.key = *made->key,
 		.in_use = &peer->in_use,
 		.handler = &peer_pool_handler,
 		.arg = peer,
 	};
 
-	memcpy(pool.link_id, link_id, WIRE_LINK_ID_SIZE);
-	net_set_user_timeout(stream_fd(framing_stream(framing)), link.timeout);
+	memcpy(pool.link_id, made->link_id, WIRE_LINK_ID_SIZE);
+	net_set_user_timeout(stream_fd(framing_stream(made->framing)),
+	    link.timeout);
+	peer->features = made->features;
+	peer->lanes_told = peer->lanes_asked = 0;
 	peer->link = link_new(&link);
 	if (peer->link == NULL)
 		return -1;
@@ -250,7 +287,9 @@ peer_came_up(struct peer *peer)
 	peer_set_state(peer, PEER_UP);
 	log_notice("%s: link up, %s %s", peer->conf->name,
 	    peer->conf->dials ? "to" : "from", address);
-	pool_set_need(peer->pool, peer->entries, peer->n_waiting);
+	if (!peer_knows_mux(peer))
+		peer_requeue(peer);
+	peer_tell_need(peer);
 	peer->context->handler->link_up(peer, address, peer->context->arg);
 	if (peer->leaving && peer->link != NULL)
 		peer_leave_link(peer);
@@ -264,6 +303,7 @@ peer_drop_link(struct peer *peer, const char *why, enum peer_end end)
 
 	peer->link = NULL;
 	peer->pool = NULL;
+	lanes_retire(peer->lanes);
 	if (end == PEER_END_LOST) {
 		link_free(link);
 		link = NULL;
@@ -336,6 +376,12 @@ peer_link_frame(const struct wire_message *msg, void *arg)
 	case WIRE_GOAWAY:
 		peer_on_goaway(peer, msg->goaway.reason);
 		return;
+	case WIRE_LANES:
+		if (peer->conf->dials && peer_knows_mux(peer))
+			peer_on_lanes(peer, msg->lanes.count);
+		else
+			why = "protocol error: LANES that nobody asked for";
+		break;
 	case WIRE_RETIRE:
 		break; /* never needed: only who opens a channel idles it */
 	default:

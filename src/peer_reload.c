@@ -26,8 +26,10 @@ peer_adopt(struct peer *peer)
 	    conf->reconnect_max);
 	/* A wait that began under another bound is none for longer. */
 	peer_wait_at_most(peer, conf->reconnect_max);
+	lanes_set_conf(peer->lanes, conf);
 	if (peer->link == NULL)
 		return;
+	peer_tell_need(peer);
 	fd = link_set_times(peer->link, conf->heartbeat_interval,
 	    conf->heartbeat_timeout);
 	net_set_user_timeout(fd, conf->heartbeat_timeout);

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* More than the other end may want, since old ones may linger. */
+#define POOL_LANES_MAX (2 * WIRE_LANES_MAX)
+#define POOL_LANE_RETRY 0.1 /* seconds until another one is attached */
 /* Seconds without a miss before the goal halves at each tick. */
 #define POOL_QUIET 10.0
 
@@ -25,6 +28,14 @@ pool_check_empty(struct pool *pool)
 		loop_task_queue(pool->params.loop, &pool->emptied);
 }
 
+unsigned *
+pool_attaching(struct pool *pool, const struct pool_entry *entry)
+{
+	if (entry->lane)
+		return &pool->attaching_lanes;
+	return entry->ours ? &pool->attaching_ours : &pool->attaching_theirs;
+}
+
 struct channel *
 pool_entry_remove(struct pool_entry *entry)
 {
@@ -33,8 +44,7 @@ pool_entry_remove(struct pool_entry *entry)
 
 	if (channel == NULL) {
 		TAILQ_REMOVE(&pool->attaching, entry, entry);
-		*(entry->ours ? &pool->attaching_ours :
-				&pool->attaching_theirs) -= 1;
+		*pool_attaching(pool, entry) -= 1;
 	} else if (entry->ours) {
 		TAILQ_REMOVE(&pool->ours, entry, entry);
 		pool->n_ours--;
@@ -223,12 +233,45 @@ pool_on_want(struct pool *pool, uint64_t total)
 	pool_fill(pool);
 }
 
+void
+pool_set_lanes(struct pool *pool, unsigned count, unsigned have)
+{
+	pool->lanes_goal = count;
+	pool->lanes = have;
+	pool_fill(pool);
+}
+
+void
+pool_lane_gone(struct pool *pool)
+{
+	if (pool->lanes > 0)
+		pool->lanes--;
+	/* Not at once: one that is lost is lost again, as a rule. */
+	if (pool->params.dialler && !pool->leaving)
+		loop_timer_set(pool->retry_timer, POOL_LANE_RETRY);
+}
+
+static int
+pool_accept_lane(struct pool *pool, const struct wire_message *answer,
+    struct framing *framing)
+{
+	(void)framing_send(framing, answer);
+	if (pool->leaving) {
+		framing_free(framing);
+		return 0;
+	}
+	pool->lanes++;
+	pool->params.handler->lane(framing, pool->params.arg);
+	return 0;
+}
+
 int
 pool_accept(struct pool *pool, const struct wire_attach *attach,
     struct framing *framing, const char **why)
 {
 	struct wire_message answer = { .type = WIRE_ATTACHED };
 	const struct config_peer *peer = pool->params.peer;
+	bool lane = attach->opener == WIRE_OPENER_LANE;
 	struct pool_entry *entry = NULL;
 	struct channel *channel;
 	uint8_t mac[WIRE_MAC_SIZE];
@@ -241,12 +284,17 @@ pool_accept(struct pool *pool, const struct wire_attach *attach,
 	if (auth_serials_take(&pool->serials, attach->serial) != 0)
 		return -1;
 	*why = "max_channels reached";
-	if (pool_total(pool) >= (unsigned)peer->max_channels)
+	if (!lane && pool_total(pool) >= (unsigned)peer->max_channels)
+		return -1;
+	*why = "too many lanes";
+	if (lane && pool->lanes >= POOL_LANES_MAX)
 		return -1;
 	*why = "out of memory";
 	if (auth_attached_mac(&pool->params.key, attach, answer.attached.mac) !=
 	    0)
 		return -1;
+	if (lane)
+		return pool_accept_lane(pool, &answer, framing);
 	entry = calloc(1, sizeof *entry);
 	if (entry == NULL)
 		return -1;

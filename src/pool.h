@@ -30,6 +30,8 @@ struct pool_handler {
 	/* The other end opened one; the callee's from now on. */
 	void (*opened)(struct channel *channel, const struct wire_open *open,
 	    void *arg);
+	/* A lane of the link was attached; the framing is the callee's. */
+	void (*lane)(struct framing *framing, void *arg);
 	/* The accepting side: send this on the link. */
 	void (*want)(uint64_t total, void *arg);
 };
@@ -70,6 +72,11 @@ void pool_on_empty(struct pool *pool, loop_fn *fn, void *arg);
 
 /* How many sessions wait for a channel, and whether this end opens any. */
 void pool_set_need(struct pool *pool, bool entries, unsigned waiting);
+
+/* The dialler keeps so many lanes attached, of which there are `have` now. Both
+ * sides: one is gone. */
+void pool_set_lanes(struct pool *pool, unsigned count, unsigned have);
+void pool_lane_gone(struct pool *pool);
 
 /* An idle channel of ours that is alive as far as can be seen, or NULL; counted
  * in in_use. The caller sets its own handler. */

@@ -7,6 +7,18 @@
 #define POOL_RETRY_MAX 5.0
 
 static void
+pool_lane_attached(struct pool_entry *entry, struct framing *framing)
+{
+	struct pool *pool = entry->pool;
+
+	pool_entry_remove(entry);
+	pool->retry = 0;
+	pool->lanes++;
+	pool_fill(pool);
+	pool->params.handler->lane(framing, pool->params.arg);
+}
+
+static void
 pool_attached(const struct handshake_outcome *outcome, void *arg)
 {
 	struct pool_entry *entry = arg;
@@ -15,15 +27,20 @@ pool_attached(const struct handshake_outcome *outcome, void *arg)
 	struct channel *channel = NULL;
 
 	entry->handshake = NULL;
+	if (entry->lane && outcome->status == HANDSHAKE_OK) {
+		pool_lane_attached(entry, outcome->framing);
+		return;
+	}
 	if (outcome->status == HANDSHAKE_OK)
-		channel = channel_direct_new(pool->params.loop, outcome->framing,
-		    peer->heartbeat_timeout, entry->ours);
+		channel = channel_direct_new(pool->params.loop,
+		    outcome->framing, peer->heartbeat_timeout, entry->ours);
 	if (channel == NULL) {
 		log_info("%s: channel: %s", peer->name,
 		    outcome->status == HANDSHAKE_OK ? "out of memory" :
 						      outcome->error);
 		/* It may be the other end's bound that is reached. */
-		if (!entry->ours && pool->n_ours > pool->waiting)
+		if (!entry->ours && !entry->lane &&
+		    pool->n_ours > pool->waiting)
 			channel_free(
 			    pool_entry_remove(TAILQ_FIRST(&pool->ours)));
 		pool_entry_remove(entry);
@@ -51,7 +68,7 @@ pool_attached(const struct handshake_outcome *outcome, void *arg)
 }
 
 static int
-pool_attach(struct pool *pool, bool ours)
+pool_attach(struct pool *pool, enum wire_opener opener)
 {
 	struct handshake_params params = {
 		.loop = pool->params.loop,
@@ -65,14 +82,15 @@ pool_attach(struct pool *pool, bool ours)
 		.link_id = pool->params.link_id,
 		.key = &pool->params.key,
 		.serial = pool->serial + 1,
-		.opener = ours ? WIRE_OPENER_DIALLER : WIRE_OPENER_GATEWAY,
+		.opener = opener,
 	};
 	struct pool_entry *entry = calloc(1, sizeof *entry);
 
 	if (entry == NULL)
 		return -1;
 	entry->pool = pool;
-	entry->ours = ours;
+	entry->ours = opener == WIRE_OPENER_DIALLER;
+	entry->lane = opener == WIRE_OPENER_LANE;
 	params.arg = entry;
 	entry->handshake = handshake_start_attach(&params, &attach);
 	if (entry->handshake == NULL) {
@@ -81,7 +99,7 @@ pool_attach(struct pool *pool, bool ours)
 	}
 	pool->serial++;
 	TAILQ_INSERT_TAIL(&pool->attaching, entry, entry);
-	*(ours ? &pool->attaching_ours : &pool->attaching_theirs) += 1;
+	*pool_attaching(pool, entry) += 1;
 	return 0;
 }
 
@@ -101,6 +119,12 @@ pool_fill_dialler(struct pool *pool, unsigned need)
 	unsigned max = (unsigned)pool->params.peer->max_channels;
 	bool ours, theirs;
 
+	while (pool->lanes + pool->attaching_lanes < pool->lanes_goal) {
+		if (pool_attach(pool, WIRE_OPENER_LANE) != 0) {
+			loop_timer_set(pool->retry_timer, POOL_RETRY_MAX);
+			return;
+		}
+	}
 	for (;;) {
 		pool_make_room(pool, max);
 		if (pool_total(pool) >= max ||
@@ -116,7 +140,9 @@ pool_fill_dialler(struct pool *pool, unsigned need)
 			ours = pool->n_ours + pool->attaching_ours <
 				pool->waiting &&
 			    pool->attaching_ours <= pool->attaching_theirs;
-		if (pool_attach(pool, ours) != 0) {
+		if (pool_attach(pool,
+			ours ? WIRE_OPENER_DIALLER : WIRE_OPENER_GATEWAY) !=
+		    0) {
 			loop_timer_set(pool->retry_timer, POOL_RETRY_MAX);
 			return;
 		}

@@ -18,7 +18,7 @@ struct pool_entry {
 	struct pool *pool;
 	struct channel *channel;     /* idle, or NULL while attaching */
 	struct handshake *handshake; /* attaching */
-	bool ours;
+	bool ours, lane;
 };
 
 TAILQ_HEAD(pool_list, pool_entry);
@@ -34,6 +34,7 @@ struct pool {
 	uint64_t arrived; /* accepting side: channels of ours so far */
 	uint64_t wanted;  /* dialler: the other end's last WANT */
 	uint64_t served;  /* dialler: attached for the other end so far */
+	unsigned lanes, attaching_lanes, lanes_goal;
 	bool entries;
 	unsigned waiting;
 	unsigned goal; /* idle channels of ours to keep */
@@ -48,6 +49,8 @@ struct pool {
 };
 
 /* pool.c */
+/* The count of those under way that the entry belongs to. */
+unsigned *pool_attaching(struct pool *pool, const struct pool_entry *entry);
 /* Takes the entry out of its list and frees it; its channel lives on. */
 struct channel *pool_entry_remove(struct pool_entry *entry);
 /* The channel is the entry's from now on. */

@@ -212,6 +212,7 @@ probe_wait(struct probe *probe)
 	probe_begin_step(probe, "channel");
 	probe->waiter.got = probe_got_channel;
 	probe->waiter.arg = probe;
+	probe->waiter.mux = probe->tunnel->conf->mode == CONFIG_MODE_MUX;
 	peer_wait(probe->tunnel->peer, &probe->waiter);
 }
 

@@ -392,7 +392,8 @@ session_relay_done(enum reason reason, enum ending_side side, void *arg)
 	struct session *session = arg;
 
 	session_close(session, reason,
-	    reason == REASON_IDLE_TIMEOUT || reason == REASON_INTERNAL ?
+	    reason == REASON_IDLE_TIMEOUT || reason == REASON_INTERNAL ||
+		    reason == REASON_LINK_LOST ?
 		"daemon" :
 		session_side_name(session, side, reason));
 }

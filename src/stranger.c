@@ -235,6 +235,7 @@ stranger_on_hello_plain(struct stranger *stranger)
 	stranger->known = hello->security == WIRE_SECURITY_PLAIN;
 	stranger->known = stranger_claims(stranger, &secret) != NULL;
 	challenge->version = WIRE_VERSION;
+	challenge->features = hello->features & WIRE_FEATURES;
 	snprintf(challenge->name, sizeof challenge->name, "%s",
 	    stranger->context->name);
 	auth_random(challenge->nonce, sizeof challenge->nonce);

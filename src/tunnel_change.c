@@ -130,7 +130,7 @@ tunnels_item_commit(struct tunnels_change *change, struct tunnels_item *item)
 		TAILQ_REMOVE(&tunnels->all, tunnel, entry);
 		TAILQ_INSERT_TAIL(&tunnels->all, tunnel, entry);
 		if (tunnel->end == LEDGER_END_ENTRY)
-			peer_set_entries(tunnel->peer, true);
+			peer_add_entry(tunnel->peer, tunnel->conf->mode);
 		return;
 	}
 	if (item->ticket != -1) {

@@ -63,7 +63,7 @@ tunnel_install(struct tunnel *tunnel)
 		tunnel->peer = peer_ref(peers_find(tunnels->params.peers,
 		    tunnel->conf->peer));
 	if (tunnel->end == LEDGER_END_ENTRY)
-		peer_set_entries(tunnel->peer, true);
+		peer_add_entry(tunnel->peer, tunnel->conf->mode);
 	TAILQ_FOREACH(older, &tunnels->draining, entry)
 		if (strcmp(older->label, tunnel->label) == 0)
 			tunnel->n_older += older->n_sessions;
@@ -201,7 +201,7 @@ tunnel_detach(struct tunnel *tunnel, const struct config_tunnel *rule,
 	TAILQ_REMOVE(&tunnels->all, tunnel, entry);
 	TAILQ_INSERT_TAIL(&tunnels->draining, tunnel, entry);
 	if (tunnel->end == LEDGER_END_ENTRY)
-		peer_set_entries(tunnel->peer, false);
+		peer_clear_entries(tunnel->peer);
 	tunnel->listener = NULL;
 	tunnel->n_older = 0;
 	tunnel->drain.on = true;

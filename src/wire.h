@@ -48,6 +48,7 @@
  */
 #define WIRE_FEATURE_MUX ((uint32_t)1)	  /* lanes: LANES, and mux.h */
 #define WIRE_FEATURE_RESUME ((uint32_t)2) /* reserved: 0x24 to 0x27 */
+#define WIRE_FEATURES WIRE_FEATURE_MUX	  /* all that are known here */
 
 /*
  * No type is 0x16 (the first byte of TLS) or an upper-case letter (HTTP), so

@@ -34,6 +34,10 @@ const struct setting settings[SETTINGS] = {
 	{ KIND_UNIX, KIND_TLS_TCP, true },
 	{ KIND_TCP, KIND_TLS_UNIX, true },
 	{ KIND_UNIX, KIND_TLS_UNIX, true },
+	{ KIND_TCP, KIND_LANE, true },
+	{ KIND_TCP, KIND_LANE, false },
+	{ KIND_UNIX, KIND_LANE, true },
+	{ KIND_TCP, KIND_LANE_TLS, true },
 };
 
 static const struct auth_secret secret = { .bytes = "not a secret" };
@@ -104,7 +108,7 @@ socket_pair(enum kind kind, int fds[2])
 {
 	int i, size = BUFFER;
 
-	if (kind == KIND_TCP || kind == KIND_TLS_TCP)
+	if (kind != KIND_UNIX && kind != KIND_TLS_UNIX)
 		tcp_pair(fds);
 	else
 		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
@@ -122,6 +126,19 @@ lookup(const char *name, struct auth_secret *out, void *arg)
 	return strcmp(name, "far") == 0;
 }
 
+/* Both ends of the connection are lanes; the streams are a channel of them. */
+static struct stream *
+stream_of_lane(struct world *w, struct stream *near, struct end *end)
+{
+	struct stream *far = stream_new_tls(end->fd, end->ssl), *stream;
+
+	end->fd = -1;
+	end->ssl = NULL;
+	lane_pair_open(&w->lanes, w->loop, w->pipes, near, far);
+	lane_pair_connect(&w->lanes, 0, &stream, &end->stream);
+	return stream;
+}
+
 /* The stream at fd, whose other end is at end->fd. */
 static struct stream *
 stream_for(struct world *w, enum kind kind, int fd, struct end *end)
@@ -131,7 +148,9 @@ stream_for(struct world *w, enum kind kind, int fd, struct end *end)
 	SSL *ssl;
 	int i;
 
-	if (!kind_is_tls(kind))
+	if (kind == KIND_LANE)
+		return stream_of_lane(w, stream_new(fd), end);
+	if (!kind_is_tls(kind) && kind != KIND_LANE_TLS)
 		return stream_new(fd);
 	ssl = tls_accept(w->tls, fd);
 	end->ssl = tls_connect(w->tls, end->fd, "far", &secret);
@@ -143,6 +162,8 @@ stream_for(struct world *w, enum kind kind, int fd, struct end *end)
 			here = tls_handshake(ssl, &why);
 	}
 	ck_assert_msg(here == TLS_DONE && there == TLS_DONE, "%s", why);
+	if (kind == KIND_LANE_TLS)
+		return stream_of_lane(w, stream_new_tls(fd, ssl), end);
 	return stream_new_tls(fd, ssl);
 }
 
@@ -157,6 +178,8 @@ end_over(const struct end *end)
 void
 end_close(struct end *end)
 {
+	stream_free(end->stream);
+	end->stream = NULL;
 	tls_session_free(end->ssl);
 	end->ssl = NULL;
 	if (end->fd != -1)
@@ -169,6 +192,8 @@ end_reset(struct end *end)
 {
 	struct linger now = { .l_onoff = 1, .l_linger = 0 };
 
+	if (end->stream != NULL)
+		stream_abort(end->stream);
 	setsockopt(end->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 	end_close(end);
 }
@@ -176,8 +201,12 @@ end_reset(struct end *end)
 int
 end_unread(const struct end *end)
 {
+	const uint8_t *data;
+	size_t len;
 	int n = 0;
 
+	if (end->stream != NULL)
+		return stream_peek(end->stream, &data, &len) == STREAM_OK;
 	ioctl(end->fd, FIONREAD, &n);
 	return n;
 }
@@ -204,7 +233,9 @@ end_send(struct end *end)
 		if (!end->fin || end->fin_sent)
 			return false;
 		end->fin_sent = true;
-		if (end->ssl != NULL)
+		if (end->stream != NULL)
+			stream_shutdown(end->stream);
+		else if (end->ssl != NULL)
 			SSL_shutdown(end->ssl);
 		else
 			shutdown(end->fd, SHUT_WR);
@@ -214,7 +245,10 @@ end_send(struct end *end)
 		len = (size_t)(end->limit - end->sent);
 	for (i = 0; i < len; i++)
 		data[i] = sequence(end->seed, end->sent + i);
-	if (end->ssl != NULL) {
+	if (end->stream != NULL) {
+		end->failed |= stream_write(end->stream, data, len, &put) >
+		    STREAM_AGAIN;
+	} else if (end->ssl != NULL) {
 		ERR_clear_error();
 		SSL_write_ex(end->ssl, data, len, &put);
 	} else {
@@ -243,6 +277,19 @@ end_recv_tls(struct end *end, uint8_t *data, size_t len)
 	return code == SSL_ERROR_ZERO_RETURN ? 0 : -1;
 }
 
+static ssize_t
+end_recv_stream(struct end *end, uint8_t *data, size_t len)
+{
+	enum stream_status status;
+	size_t got;
+
+	status = stream_read(end->stream, data, len, &got);
+	if (status == STREAM_OK)
+		return (ssize_t)got;
+	errno = status == STREAM_AGAIN ? EAGAIN : ECONNRESET;
+	return status == STREAM_EOF ? 0 : -1;
+}
+
 static bool
 end_recv(struct end *end)
 {
@@ -251,8 +298,12 @@ end_recv(struct end *end)
 
 	if (end->deaf || end_over(end))
 		return false;
-	n = end->ssl != NULL ? end_recv_tls(end, data, sizeof data) :
-			       recv(end->fd, data, sizeof data, 0);
+	if (end->stream != NULL)
+		n = end_recv_stream(end, data, sizeof data);
+	else if (end->ssl != NULL)
+		n = end_recv_tls(end, data, sizeof data);
+	else
+		n = recv(end->fd, data, sizeof data, 0);
 	if (n < 0 && errno == EAGAIN)
 		return false;
 	end->eof = n == 0 && !end->failed;
@@ -329,6 +380,8 @@ world_close(struct world *w)
 	relay_free(w->relay);
 	end_close(&w->user);
 	end_close(&w->far);
+	if (w->lanes.loop != NULL)
+		lane_pair_close(&w->lanes);
 	for (int i = 0; i < PIPE_MAX; i++)
 		if (w->taken[i] != NULL)
 			pipe_give(w->pipes, w->taken[i], 0);
@@ -347,7 +400,7 @@ world_turn(struct world *w)
 		moved |= end_send(&w->user);
 		moved |= end_recv(&w->user);
 	}
-	if (w->far.fd != -1) {
+	if (w->far.fd != -1 || w->far.stream != NULL) {
 		moved |= end_send(&w->far);
 		moved |= end_recv(&w->far);
 	}

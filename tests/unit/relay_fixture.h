@@ -8,22 +8,31 @@
 
 #include <check.h>
 
+#include "lane_fixture.h"
 #include "relay.h"
 
-enum kind { KIND_TCP, KIND_UNIX, KIND_TLS_TCP, KIND_TLS_UNIX };
+enum kind {
+	KIND_TCP,
+	KIND_UNIX,
+	KIND_TLS_TCP,
+	KIND_TLS_UNIX,
+	KIND_LANE, /* a channel of a lane, plain or TLS */
+	KIND_LANE_TLS
+};
 
 /* What stands on either side, and whether there are pipes to splice with. */
 struct setting {
 	enum kind outside, channel;
 	bool pipes;
 };
-#define SETTINGS 10
+#define SETTINGS 14
 extern const struct setting settings[SETTINGS];
 
 /* One end beyond the relay. The bytes it sends are a fixed sequence. */
 struct end {
-	int fd; /* -1: closed */
+	int fd; /* -1: closed, or there is none */
 	SSL *ssl;
+	struct stream *stream; /* of a lane */
 	uint64_t seed, other_seed;
 	uint64_t sent, limit; /* sends up to limit */
 	bool fin, fin_sent;   /* half-closes after it */
@@ -39,6 +48,7 @@ struct world {
 	struct pipe_pool *pipes;
 	struct pipe *taken[PIPE_MAX]; /* so that the relay gets none */
 	struct tls *tls;
+	struct lane_pair lanes;
 	struct relay_params params;
 	struct relay *relay;
 	struct end user, far;
