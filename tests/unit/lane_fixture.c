@@ -96,33 +96,42 @@ static const struct lane_handler lane_handler = {
 	.full = full,
 };
 
+static void
+open_end(struct lane_pair *pair, int i, struct stream *stream)
+{
+	struct lane_end *end = &pair->end[i];
+	struct lane_params params = { .loop = pair->loop,
+		.pipes = pair->pipes,
+		.framing = framing_new(stream),
+		.dialler = i == 0,
+		.interval = 1,
+		.timeout = 10,
+		.window_max = 16 << 20,
+		.memory = &end->memory,
+		.handler = &lane_handler,
+		.arg = end };
+
+	end->memory.bound = 64 << 20;
+	end->lane = lane_new(&params);
+	ck_assert_ptr_nonnull(end->lane);
+}
+
+void
+lane_pair_open_one(struct lane_pair *pair, struct loop *loop,
+    struct pipe_pool *pipes, struct stream *near)
+{
+	memset(pair, 0, sizeof *pair);
+	pair->loop = loop;
+	pair->pipes = pipes;
+	open_end(pair, 0, near);
+}
+
 void
 lane_pair_open(struct lane_pair *pair, struct loop *loop,
     struct pipe_pool *pipes, struct stream *near, struct stream *far)
 {
-	struct stream *streams[2] = { near, far };
-	int i;
-
-	memset(pair, 0, sizeof *pair);
-	pair->loop = loop;
-	pair->pipes = pipes;
-	for (i = 0; i < 2; i++) {
-		struct lane_end *end = &pair->end[i];
-		struct lane_params params = { .loop = loop,
-			.pipes = pipes,
-			.framing = framing_new(streams[i]),
-			.dialler = i == 0,
-			.interval = 1,
-			.timeout = 10,
-			.window_max = 16 << 20,
-			.memory = &end->memory,
-			.handler = &lane_handler,
-			.arg = end };
-
-		end->memory.bound = 64 << 20;
-		end->lane = lane_new(&params);
-		ck_assert_ptr_nonnull(end->lane);
-	}
+	lane_pair_open_one(pair, loop, pipes, near);
+	open_end(pair, 1, far);
 }
 
 void

@@ -29,6 +29,10 @@ struct lane_pair {
 /* Takes both streams, each at one end of a connection. */
 void lane_pair_open(struct lane_pair *pair, struct loop *loop,
     struct pipe_pool *pipes, struct stream *near, struct stream *far);
+/* One lane alone, the first end; whoever is at the other end of the connection
+ * says what he likes. */
+void lane_pair_open_one(struct lane_pair *pair, struct loop *loop,
+    struct pipe_pool *pipes, struct stream *near);
 void lane_pair_close(struct lane_pair *pair);
 
 /* A channel from end `from`, answered with OPENED: both streams. */
