@@ -188,6 +188,13 @@ entry_channel_lost(struct channel *channel, void *arg)
 	session_set_state(session, SESSION_WAITING);
 	if (tunnels_give(session))
 		return;
+	/* The link may be down already, and those who wait were counted. */
+	if (!peer_is_up(peer) && !peer_is_expected(peer) &&
+	    session->tunnel->n_waiting >
+		(unsigned)session->tunnel->conf->max_held) {
+		session_close(session, REASON_LIMIT, "daemon");
+		return;
+	}
 	entry_timed_out(session);
 	peer_wait(peer, &session->waiter);
 }

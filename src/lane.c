@@ -11,7 +11,7 @@
 /* A retired lane that is done waits so long for the other end's close. */
 #define LANE_FINISH_SECONDS 2.0
 /* An OPEN that was under way when it was retired is there by then. */
-#define LANE_GRACE_SECONDS 1.0
+#define LANE_GRACE_SECONDS 0.25
 
 void
 lane_die(struct lane *lane, const char *why)

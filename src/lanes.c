@@ -65,10 +65,12 @@ lanes_on_down(struct lane *lane, const char *why, void *arg)
 		log_debug("%s: old lane closed: %s", lanes->conf->name,
 		    why == NULL ? "done" : why);
 	lane_free(lane);
-	if (!was_current)
-		return;
-	lanes->count--;
-	lanes->handler->lost(lanes->arg);
+	if (was_current) {
+		lanes->count--;
+		lanes->handler->lost(lanes->arg);
+	}
+	if (TAILQ_EMPTY(&lanes->list))
+		lanes->handler->emptied(lanes->arg);
 }
 
 /* Nothing is freed within the call that kept too much. */
@@ -247,6 +249,12 @@ unsigned
 lanes_count(const struct lanes *lanes)
 {
 	return lanes->count;
+}
+
+bool
+lanes_is_empty(const struct lanes *lanes)
+{
+	return TAILQ_EMPTY(&lanes->list);
 }
 
 bool

@@ -168,6 +168,7 @@ peer_new(const struct peer_context *context, const struct config_peer *conf,
 	peer->since_us = loop_wall_us();
 	TAILQ_INIT(&peer->waiters);
 	TAILQ_INIT(&peer->mux_waiters);
+	TAILQ_INIT(&peer->postponed);
 	loop_task_init(&peer->lanes_need, peer_need_lanes, peer);
 	peer->lanes = lanes_new(context->loop, conf, &peer_lanes_handler, peer);
 	TAILQ_INIT(&peer->pings);
@@ -203,6 +204,7 @@ peer_free(struct peer *peer)
 	auth_wipe(&peer->newcomer, sizeof peer->newcomer);
 	link_free(peer->link);
 	pool_free(peer->pool);
+	peer_drop_postponed(peer);
 	lanes_free(peer->lanes);
 	loop_task_cancel(peer->context->loop, &peer->lanes_need);
 	config_peer_unref(peer->conf);

@@ -32,6 +32,8 @@
 TAILQ_HEAD(peer_waiters, peer_waiter);
 TAILQ_HEAD(peer_pings, peer_ping);
 struct peer_past;
+struct peer_postponed;
+TAILQ_HEAD(peer_postponed_list, peer_postponed);
 TAILQ_HEAD(peer_pasts, peer_past);
 
 enum peer_state {
@@ -68,6 +70,8 @@ struct peer {
 	unsigned lanes_told;  /* accepted: by LANES, on this link */
 	unsigned lanes_asked; /* dialled: by the other end's */
 	struct loop_task lanes_need;
+	struct peer_postponed_list postponed; /* OPENs beyond max_channels */
+	unsigned n_postponed;
 	struct peer_waiters waiters;	 /* for a channel of their own */
 	struct peer_waiters mux_waiters; /* for a lane */
 	unsigned n_waiting, n_mux_waiting;
@@ -127,7 +131,10 @@ extern const struct lanes_handler peer_lanes_handler;
 bool peer_knows_mux(const struct peer *peer);
 /* What the entries need: of the pool now, of lanes at the next turn. */
 void peer_tell_need(struct peer *peer);
-void peer_need_lanes(void *arg);		       /* the task */
+void peer_need_lanes(void *arg); /* the task */
+/* Those whose turn it is, or all of them, who are told nothing. */
+void peer_serve_postponed(struct peer *peer);
+void peer_drop_postponed(struct peer *peer);
 void peer_on_lanes(struct peer *peer, unsigned count); /* LANES */
 void peer_pool_lane(struct framing *framing, void *arg);
 void peer_came_up(struct peer *peer);

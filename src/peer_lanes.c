@@ -1,6 +1,19 @@
 /* SPDX-License-Identifier: ISC */
 #include "peer_internal.h"
 
+#include <stdlib.h>
+
+/* An OPEN that found max_channels in use: its user waits, as for a channel of
+ * his own, and the entry's patience is the bound. */
+#define PEER_POSTPONED_MAX 1024
+
+struct peer_postponed {
+	TAILQ_ENTRY(peer_postponed) entry;
+	struct peer *peer;
+	struct channel *channel;
+	struct wire_open open;
+};
+
 bool
 peer_knows_mux(const struct peer *peer)
 {
@@ -36,6 +49,7 @@ peer_need_lanes(void *arg)
 	struct wire_message msg = { .type = WIRE_LANES,
 		.lanes.count = (uint8_t)count };
 
+	peer_serve_postponed(peer);
 	if (!peer_knows_mux(peer))
 		return;
 	if (peer->conf->dials) {
@@ -53,6 +67,8 @@ peer_tell_need(struct peer *peer)
 {
 	bool entries = peer->entries;
 
+	if (!TAILQ_EMPTY(&peer->postponed))
+		loop_task_queue(peer->context->loop, &peer->lanes_need);
 	if (peer->pool == NULL)
 		return;
 	if (!peer_knows_mux(peer))
@@ -98,12 +114,100 @@ peer_pool_lane(struct framing *framing, void *arg)
 		pool_lane_gone(peer->pool);
 }
 
+static bool
+peer_is_full(const struct peer *peer)
+{
+	return peer->in_use >= (unsigned)peer->conf->max_channels;
+}
+
+static struct channel *
+peer_postponed_remove(struct peer_postponed *postponed)
+{
+	struct peer *peer = postponed->peer;
+	struct channel *channel = postponed->channel;
+
+	TAILQ_REMOVE(&peer->postponed, postponed, entry);
+	peer->n_postponed--;
+	free(postponed);
+	return channel;
+}
+
+static void
+peer_postponed_lost(struct channel *channel, void *arg)
+{
+	peer_postponed_remove(arg);
+	channel_abort(channel);
+}
+
+static void
+peer_postponed_ready(struct channel *channel, void *arg)
+{
+	(void)channel;
+	(void)arg;
+}
+
+static const struct channel_handler peer_postponed_handler = {
+	.ready = peer_postponed_ready,
+	.lost = peer_postponed_lost,
+};
+
+static void
+peer_postpone(struct peer *peer, struct channel *channel,
+    const struct wire_open *open)
+{
+	struct peer_postponed *postponed = NULL;
+
+	if (peer->n_postponed < PEER_POSTPONED_MAX)
+		postponed = calloc(1, sizeof *postponed);
+	if (postponed == NULL) {
+		channel_send_failed(channel, NULL, WIRE_FAILED_LIMIT,
+		    "max_channels reached");
+		return;
+	}
+	postponed->peer = peer;
+	postponed->channel = channel;
+	postponed->open = *open;
+	TAILQ_INSERT_TAIL(&peer->postponed, postponed, entry);
+	peer->n_postponed++;
+	channel_set_handler(channel, &peer_postponed_handler, postponed);
+}
+
+void
+peer_serve_postponed(struct peer *peer)
+{
+	struct peer_postponed *postponed;
+	struct channel *channel;
+	struct wire_open open;
+
+	while (!peer_is_full(peer) &&
+	    (postponed = TAILQ_FIRST(&peer->postponed)) != NULL) {
+		open = postponed->open;
+		channel = peer_postponed_remove(postponed);
+		peer->in_use++;
+		peer->context->handler->session_open(peer, channel, &open,
+		    peer->context->arg);
+	}
+}
+
+void
+peer_drop_postponed(struct peer *peer)
+{
+	struct peer_postponed *postponed;
+
+	while ((postponed = TAILQ_FIRST(&peer->postponed)) != NULL)
+		channel_abort(peer_postponed_remove(postponed));
+}
+
 static void
 peer_lane_opened(struct channel *channel, const struct wire_open *open,
     void *arg)
 {
 	struct peer *peer = arg;
 
+	if (peer_is_full(peer)) {
+		peer_postpone(peer, channel, open);
+		return;
+	}
 	peer->in_use++;
 	peer->context->handler->session_open(peer, channel, open,
 	    peer->context->arg);
@@ -124,8 +228,15 @@ peer_lane_lost(void *arg)
 		pool_lane_gone(peer->pool);
 }
 
+static void
+peer_lanes_emptied(void *arg)
+{
+	peer_check_left(arg);
+}
+
 const struct lanes_handler peer_lanes_handler = {
 	.opened = peer_lane_opened,
 	.available = peer_lane_available,
 	.lost = peer_lane_lost,
+	.emptied = peer_lanes_emptied,
 };

@@ -45,7 +45,8 @@ peer_leave_late(void *arg)
 bool
 peer_has_left(const struct peer *peer)
 {
-	return peer->leaving && peer->link == NULL && TAILQ_EMPTY(&peer->pasts);
+	return peer->leaving && peer->link == NULL &&
+	    TAILQ_EMPTY(&peer->pasts) && lanes_is_empty(peer->lanes);
 }
 
 void

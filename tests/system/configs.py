@@ -53,9 +53,18 @@ def group(section, given, name):
     return whole
 
 
+def with_modes(config):
+    """The tunnels of a file, each with the mode that it has."""
+    modes = {peer["name"]: peer.get("mode", "mux")
+             for peer in config.get("peers", ())}
+    return [dict({"mode": modes.get(tunnel.get("peer"), "direct")}, **tunnel)
+            for tunnel in config.get("tunnels", ())]
+
+
 def effective(config):
     """What `tunnelctl config --json` must say of this file."""
     name = config["daemon"]["name"]
+    config = dict(config, tunnels=with_modes(config))
     whole = {section: group(section, config.get(section, {}), name)
              for section in ("daemon", "gateway", "metrics")}
     for section, key in LISTS.items():

@@ -185,7 +185,7 @@ tunnels = (
   { name = "c"; peer = "p"; listen = 22; },                     #! listen
   { name = "d"; peer = "p"; },                                  #! d
   { name = "e"; peer = "p"; listen = ":0"; type = "udp"; },     #~
-  { name = "f"; peer = "p"; listen = ":0"; mode = "mux"; },     #~
+  { name = "f"; peer = "p"; listen = ":0"; mode = "fast"; },    #! mode
   { name = "g"; peer = "p"; listen = "127.0.0.1:7-9"; },        #~
   { name = "h"; peer = "p"; listen = ":0"; type = "socks5"; },  #~
   { name = "i"; peer = "p"; connect = "127.0.0.1:1";

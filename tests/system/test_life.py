@@ -95,9 +95,9 @@ def test_next_try_is_shown(pair_of, security):
 def test_silent_path_is_found_by_both(far_pair, cable, security, how):
     """Packets vanish and no FIN comes: found within the heartbeat's timeout
     at both ends, and not before half of it. The session on the path outlives
-    the link, which comes back."""
+    the link, which comes back, if it has a connection of its own."""
     a, b = cable
-    p = far_pair(security, link=QUICK)
+    p = far_pair(security, link=dict(QUICK, mode="direct"))
     entry = p.entry("web")
     user = a.call(connect, entry)
     with user:
@@ -419,7 +419,7 @@ def test_user_is_not_given_one_dead_channel_after_another(proxied, security,
     p = proxied(security, [reverse("web", service.address,
                                    entry=dict(patience, hold=60.0),
                                    exit=patience)],
-                link=dict(PATIENT, pool=4))
+                link=dict(PATIENT, pool=4, mode="direct"))
     wait_until(lambda: p.edge.peer()["channels_idle"] == 4, 10, "a pool")
     channels = p.proxy.wires[1:]
     before = quiet(channels)

@@ -188,7 +188,7 @@ def test_heartbeat_at_once(pair, security, echo):
 
 
 def test_pool_at_once(pair, security, echo):
-    p = pair(security, [reverse("web", echo.address)], link={"pool": 1})
+    p = pair(security, [reverse("web", echo.address)], link={"pool": 1, "mode": "direct"})
     for count in (6, 0, 3):
         peer_of(p.edge, "home")["pool"] = count
         apply(p.edge)

@@ -257,7 +257,7 @@ START_TEST(a_retired_lane_carries_its_sessions_to_their_end)
 	ck_assert(!lane_has_room(pair.end[1].lane));
 	say(near, "still here");
 	hear(far, "still here");
-	usleep(1100000);
+	usleep(300000);
 	turns(5);
 	say(far, "indeed");
 	hear(near, "indeed");

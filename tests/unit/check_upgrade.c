@@ -6,7 +6,8 @@
 
 #include "session.h"
 
-static const char *const modes[] = { "plain", "tls" };
+static const char *const securities[] = { "plain", "tls" };
+static const char *const modes[] = { "direct", "mux" };
 /* Nobody waits for a link that is down, but for one that is upgraded. */
 static const char strict[] = "hold = 0.0; max_held = 1;";
 
@@ -16,7 +17,8 @@ static void
 start(int mode, const char *more)
 {
 	fixture_setup();
-	world_setup(modes[mode], more);
+	world_mode = modes[mode / 2];
+	world_setup(securities[mode % 2], more);
 	edge = side_new("edge", NULL);
 	side_start(edge);
 	home = side_new("home", NULL);
@@ -101,9 +103,9 @@ START_TEST(successor_is_late)
 {
 	struct side *old, *other;
 
-	start(_i % 2, strict);
-	old = _i < 2 ? edge : home;
-	other = _i < 2 ? home : edge;
+	start(_i & 3, strict);
+	old = _i < 4 ? edge : home;
+	other = _i < 4 ? home : edge;
 	users_come(other, 500);
 	for (int i = 0; i < 3; i++) {
 		struct side *new = side_new(old->name, old);
@@ -127,8 +129,8 @@ END_TEST
 /* Both ends, again and again, before the ones before are done. */
 START_TEST(all_at_once)
 {
-	start(_i % 2, strict);
-	users_come(_i < 2 ? edge : home, 300);
+	start(_i & 3, strict);
+	users_come(_i < 4 ? edge : home, 300);
 	for (int i = 0; i < 12; i++) {
 		if (i % 3 != 1)
 			edge = side_upgrade(edge);
@@ -188,11 +190,11 @@ START_TEST(open_crosses_goaway)
 	struct side *from, *old, *successor;
 	int user;
 
-	start(_i % 2, strict);
-	from = (_i & 2) != 0 ? edge : home;
-	old = (_i & 4) != 0 ? edge : home;
+	start(_i & 3, strict);
+	from = (_i & 4) != 0 ? edge : home;
+	old = (_i & 8) != 0 ? edge : home;
 	successor = side_new(old->name, old);
-	if ((_i & 8) != 0 && from != old) {
+	if ((_i & 16) != 0 && from != old) {
 		side_leave(old, successor);
 		user = user_appear(from);
 	} else {
@@ -219,9 +221,9 @@ START_TEST(kill_after_goaway)
 	struct side *old, *other;
 	int user;
 
-	start(_i % 2, strict);
-	old = _i < 2 ? edge : home;
-	other = _i < 2 ? home : edge;
+	start(_i & 3, strict);
+	old = _i < 4 ? edge : home;
+	other = _i < 4 ? home : edge;
 	user = user_connect(old);
 	user_speak(user, "hello");
 	side_leave(old, side_new(old->name, old));
@@ -266,7 +268,8 @@ START_TEST(a_stranger_is_sent_on)
 	struct side *old;
 
 	fixture_setup();
-	world_setup(modes[_i], strict);
+	world_mode = modes[_i / 2];
+	world_setup(securities[_i % 2], strict);
 	old = side_new("edge", NULL);
 	side_start(old);
 	home = side_new("home", NULL);
@@ -298,21 +301,21 @@ main(void)
 	int failed;
 
 	tcase_set_timeout(load, 120);
-	tcase_add_loop_test(load, accepting_end_users_there, 0, 2);
-	tcase_add_loop_test(load, accepting_end_users_far, 0, 2);
-	tcase_add_loop_test(load, dialling_end_users_there, 0, 2);
-	tcase_add_loop_test(load, dialling_end_users_far, 0, 2);
-	tcase_add_loop_test(load, successor_is_late, 0, 4);
+	tcase_add_loop_test(load, accepting_end_users_there, 0, 4);
+	tcase_add_loop_test(load, accepting_end_users_far, 0, 4);
+	tcase_add_loop_test(load, dialling_end_users_there, 0, 4);
+	tcase_add_loop_test(load, dialling_end_users_far, 0, 4);
+	tcase_add_loop_test(load, successor_is_late, 0, 8);
 	suite_add_tcase(suite, load);
 	tcase_set_timeout(storm, 120);
-	tcase_add_loop_test(storm, all_at_once, 0, 4);
+	tcase_add_loop_test(storm, all_at_once, 0, 8);
 	suite_add_tcase(suite, storm);
 	tcase_set_timeout(one, 60);
-	tcase_add_loop_test(one, a_session_stays, 0, 2);
-	tcase_add_loop_test(one, open_crosses_goaway, 0, 16);
-	tcase_add_loop_test(one, kill_after_goaway, 0, 4);
-	tcase_add_loop_test(one, reasons, 0, 2);
-	tcase_add_loop_test(one, a_stranger_is_sent_on, 0, 2);
+	tcase_add_loop_test(one, a_session_stays, 0, 4);
+	tcase_add_loop_test(one, open_crosses_goaway, 0, 32);
+	tcase_add_loop_test(one, kill_after_goaway, 0, 8);
+	tcase_add_loop_test(one, reasons, 0, 4);
+	tcase_add_loop_test(one, a_stranger_is_sent_on, 0, 4);
 	suite_add_tcase(suite, one);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

@@ -118,6 +118,8 @@ write_file(const char *name, const char *text)
 	ck_assert_int_eq(chmod(file, 0600), 0);
 }
 
+const char *world_mode = "mux";
+
 static struct config *
 load(const char *name)
 {
@@ -130,13 +132,14 @@ load(const char *name)
 	    "daemon = { name = \"%s\"; };\n"
 	    "%s%d%s"
 	    "peers = ( { name = \"%s\"; secret_file = \"%s/secret\";"
-	    " security = \"%s\"; %s%d%s } );\n"
+	    " security = \"%s\"; mode = \"%s\"; %s%d%s } );\n"
 	    "tunnels = ( { name = \"web\"; peer = \"%s\";"
 	    " %s = \"127.0.0.1:%d\"; %s },\n"
 	    " { name = \"db\"; peer = \"%s\"; %s = \"127.0.0.1:%d\"; %s } );\n",
 	    name, edge ? "gateway = { listen = \"127.0.0.1:" : "#",
 	    gateway_port, edge ? "\"; };\n" : "\n", edge ? "home" : "edge", dir,
-	    security, edge ? "max_channels = " : "connect = \"127.0.0.1:",
+	    security, world_mode,
+	    edge ? "max_channels = " : "connect = \"127.0.0.1:",
 	    edge ? 10000 : gateway_port, edge ? ";" : "\";",
 	    edge ? "home" : "edge", edge ? "listen" : "connect",
 	    edge ? entry_ports[0] : service_port, more, edge ? "home" : "edge",

@@ -83,4 +83,6 @@ void user_speak(int fd, const char *text); /* and hears it */
 void user_expect_reset(int fd);
 void user_leave(int fd);
 
+extern const char *world_mode; /* "mux" or "direct" */
+
 #endif
