@@ -166,6 +166,18 @@ note_status_peer(const struct output_settings *settings, const json_t *row,
 		note_peer(settings, row, buf, size);
 }
 
+/* How many lanes take sessions. */
+static json_t *
+value_lanes(const json_t *row)
+{
+	const json_t *lanes = json_object_get(row, "lanes"), *lane;
+	json_int_t n = 0;
+	size_t i;
+
+	json_array_foreach(lanes, i, lane) n += is_text(lane, "state", "up");
+	return json_integer(n);
+}
+
 static const struct output_column peer_columns[] = {
 	{ "PEER", "name", .flags = OUTPUT_SHRINK },
 	{ "STATE", "state", .flags = OUTPUT_STATE },
@@ -176,6 +188,8 @@ static const struct output_column peer_columns[] = {
 	{ "RECONNECTS", "reconnects", .flags = OUTPUT_RIGHT | OUTPUT_DROP(4) },
 	{ "ROLE", "role", .flags = OUTPUT_DROP(3) },
 	{ "SECURITY", "security", .flags = OUTPUT_DROP(2) },
+	{ "LANES", "lanes", OUTPUT_RIGHT | OUTPUT_DROP(2), NULL, value_lanes },
+	{ "MODE", "mode", .flags = OUTPUT_EXTRA },
 	{ "IDLE CHANNELS", "channels_idle",
 	    .flags = OUTPUT_RIGHT | OUTPUT_DROP(1) },
 	{ "USED CHANNELS", "channels_used",
@@ -200,6 +214,7 @@ static const struct output_column status_peer_columns[] = {
 	{ "STATE", "state", .flags = OUTPUT_STATE },
 	{ "SINCE", "since", .flags = OUTPUT_AGE },
 	{ "RTT", "rtt_ms", .flags = OUTPUT_MS | OUTPUT_DROP(1) },
+	{ "LANES", "lanes", OUTPUT_RIGHT | OUTPUT_DROP(2), NULL, value_lanes },
 	{ "ADDRESS", "address", OUTPUT_ADDRESS, text_address, NULL },
 	{ .head = NULL },
 };

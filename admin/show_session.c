@@ -69,6 +69,7 @@ static const struct output_column session_columns[] = {
 	{ "UP/S", "up_rate", .flags = OUTPUT_RATE },
 	{ "DOWN/S", "down_rate", .flags = OUTPUT_RATE },
 	{ "TYPE", "type", .flags = OUTPUT_EXTRA },
+	{ "MODE", "mode", .flags = OUTPUT_EXTRA },
 	{ "END", "end", .flags = OUTPUT_EXTRA },
 	{ "CLOSED", "closed_at", .flags = OUTPUT_TIME | OUTPUT_EXTRA },
 	{ "REASON", "close_reason", .flags = OUTPUT_EXTRA },

@@ -47,6 +47,27 @@ admin_row_disabled(bool disabled, int64_t at_us, const char *by)
 	    admin_row_text(by));
 }
 
+/* The connections that sessions of mode mux share. */
+static json_t *
+admin_row_lanes(const struct peer *peer)
+{
+	json_t *lanes = json_array();
+	struct lane_status lane;
+	unsigned i;
+
+	for (i = 0; lanes_get_status(peer_lanes(peer), i, &lane); i++)
+		json_array_append_new(lanes,
+		    json_pack("{s:s, s:i, s:o, s:I, s:I, s:I}", "state",
+			lane.retired ? "draining" : "up", "sessions",
+			(int)lane.channels, "rtt_ms",
+			lane.rtt_ms < 0 ? json_null() :
+					  history_json_real(lane.rtt_ms),
+			"backlog", (json_int_t)lane.backlog, "in_bytes",
+			(json_int_t)lane.in, "out_bytes",
+			(json_int_t)lane.out));
+	return lanes;
+}
+
 json_t *
 admin_row_peer(const struct peer *peer, const struct tunnels *tunnels)
 {
@@ -59,7 +80,7 @@ admin_row_peer(const struct peer *peer, const struct tunnels *tunnels)
 		addr_format(&conf->connect, connect, sizeof connect);
 	/* clang-format off */
 	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, "
-	    "s:o, s:o, s:o, s:I, s:i, s:i, s:i, s:o}",
+	    "s:o, s:o, s:o, s:I, s:i, s:i, s:i, s:o, s:s, s:o}",
 	    "name", conf->name,
 	    "role", conf->dials ? "dials" : "accepts",
 	    "security", conf->security == CONFIG_SECURITY_TLS ? "tls" : "plain",
@@ -79,7 +100,9 @@ admin_row_peer(const struct peer *peer, const struct tunnels *tunnels)
 	    "channels_idle", (int)status.idle,
 	    "channels_used", (int)status.in_use,
 	    "disabled", admin_row_disabled(peer_is_disabled(peer),
-		status.disabled_us, status.disabled_by));
+		status.disabled_us, status.disabled_by),
+	    "mode", conf->mode == CONFIG_MODE_MUX ? "mux" : "direct",
+	    "lanes", admin_row_lanes(peer));
 	/* clang-format on */
 }
 
@@ -169,6 +192,9 @@ admin_row_session(const struct session *session)
 		json_string(session_state_name(session))) != 0 ||
 	    json_object_set_new(json, "idle",
 		history_json_real(session_idle(session))) != 0 ||
+	    json_object_set_new(json, "mode",
+		session->mode == NULL ? json_null() :
+					json_string(session->mode)) != 0 ||
 	    json_object_set_new(json, "up_rate", history_json_real(up_rate)) !=
 		0 ||
 	    json_object_set_new(json, "down_rate",

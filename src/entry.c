@@ -308,6 +308,7 @@ entry_got_channel(struct channel *channel, void *arg)
 	strcpy(open.tunnel, conf->name);
 	addr_sock_format(&session->source, open.source, sizeof open.source);
 	session->channel = channel;
+	session->mode = channel_mode(channel);
 	session->holds_channel = true;
 	session_set_state(session, SESSION_OPENING);
 	loop_timer_set(session->timer,

@@ -227,6 +227,7 @@ exit_begin(struct session *session, struct channel *channel)
 	const struct config_tunnel *conf = session->tunnel->conf;
 
 	session->channel = channel;
+	session->mode = channel_mode(channel);
 	session->holds_channel = true;
 	session_set_state(session, SESSION_OPENING);
 	channel_set_handler(channel, &exit_channel_handler, session);

@@ -43,6 +43,7 @@ struct session {
 	struct peer_waiter waiter;
 	uint64_t open_ups;  /* which link it was, when OPEN was sent */
 	bool holds_channel; /* peer_channel_done is due */
+	const char *mode; /* "mux", "direct"; NULL: no channel yet, or local */
 	bool waited_up, waited_down, open_sent, retried;
 	struct relay_early early; /* from the user (exit: from the channel) */
 	size_t early_sent;	  /* of them, to the channel */

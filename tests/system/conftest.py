@@ -85,6 +85,25 @@ def security(request):
     return request.param
 
 
+# Modules that are run in both modes: what users see, and reloads.
+BOTH_MODES = {"test_data", "test_endings", "test_reload_sessions",
+              "test_mux"}
+
+
+def pytest_generate_tests(metafunc):
+    if metafunc.module.__name__ in BOTH_MODES and \
+            "security" in metafunc.fixturenames:
+        metafunc.parametrize("mode", ["mux", "direct"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def mode(request):
+    """The mode of peers whose test says nothing else."""
+    harness.MODE = getattr(request, "param", None) or \
+        os.environ.get("TUNNELD_MODE", "mux")
+    return harness.MODE
+
+
 @pytest.fixture
 def closing():
     """closing(thing): closed at the end of the test, last first."""
@@ -139,6 +158,7 @@ def pair_of(daemon):
              home_tunnels=(), gateway=("127.0.0.1:0",), **both):
         secret = harness.new_secret()
         common = dict({"security": security, "secret": secret,
+                       "mode": harness.MODE,
                        "reconnect": {"min": 0.1, "max": 1.0}}, **(link or {}))
         # The side that is dialled has nothing to reconnect.
         accepts = {k: v for k, v in common.items() if k != "reconnect"}

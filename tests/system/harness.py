@@ -30,6 +30,7 @@ MASTER = bool(os.environ.get("TUNNELD_MASTER"))
 FACTOR = 6.0 if SLOW else 1.0
 IS_ROOT = os.geteuid() == 0
 ORDINARY_USER = "nobody"
+MODE = "mux"            # of the test that runs; the fixture sets it
 SECURITIES = ("plain", "tls")
 
 os.environ["PATH"] += ":/usr/sbin:/sbin"

@@ -349,7 +349,7 @@ def turn_over(d, count, echo_address):
         d.config["tunnels"].append({"name": "far", "peer": "peer1",
                                     "listen": "127.0.0.1:0"})
     tunnel_of(d, "own")["max_held"] = 5 + odd
-    peer_of(d, "home")["pool"] = 1 + odd
+    peer_of(d, "home").update(pool=1 + odd, mode="direct")
     d.config["daemon"]["max_rows"] = 1000 + odd
     d.write_config()
 

@@ -271,7 +271,7 @@ def test_replayed_attach(pair_of, security, echo, closing):
     p.wait_up()
     for _ in range(3):
         round_trip(p.entry("web"))
-    wait_until(lambda: len(proxy.wires) >= 4 and
+    wait_until(lambda: len(proxy.wires) >= 3 and
                all(w.record[1] for w in proxy.wires), 10,
                "channels to be attached")
     since = p.edge.peer()["since"]
