@@ -205,7 +205,7 @@ lane_take_stream(struct lane *lane, struct framing *framing)
 	free(early.data);
 	lane->plain = stream_can_splice(lane->stream);
 	stream_expect_bulk(lane->stream);
-	net_set_unsent(stream_fd(lane->stream), LANE_OUT);
+	net_set_unsent(stream_fd(lane->stream), LANE_UNSENT);
 	net_set_user_timeout(stream_fd(lane->stream), lane->params.timeout);
 	return 0;
 }
@@ -260,8 +260,6 @@ lane_free(struct lane *lane)
 	stream_free(lane->stream);
 	if (lane->out_pipe != NULL)
 		pipe_give(lane->params.pipes, lane->out_pipe, 1);
-	if (lane->in_pipe != NULL)
-		pipe_give(lane->params.pipes, lane->in_pipe, 1);
 	mux_free(lane->mux);
 	free(lane->out);
 	free(lane);

@@ -12,7 +12,8 @@
 #include "lane.h"
 #include "stream_ops.h"
 
-#define LANE_OUT (256 * 1024) /* what is put together for one write */
+#define LANE_OUT (256 * 1024)	 /* what is put together for one write */
+#define LANE_UNSENT (512 * 1024) /* in the kernel, beyond what is under way */
 #define LANE_SPLICE_MIN 16384
 #define LANE_BUDGET (1024 * 1024) /* bytes a turn, either way */
 
@@ -24,7 +25,10 @@ struct lane_stream {
 	struct mux_channel *channel; /* NULL: lost */
 	struct lane_channel *owner;  /* until answered, or NULL */
 	struct loop_task kick;
-	uint8_t reason; /* for RESET, at the end */
+	struct pipe *pipe; /* what was spliced in, and not out yet: */
+	size_t in_pipe;	   /* so many bytes */
+	bool kept_first;   /* what the channel keeps comes before, not behind */
+	uint8_t reason;	   /* for RESET, at the end */
 };
 
 struct lane_channel {
@@ -64,7 +68,6 @@ struct lane {
 	bool at_socket; /* what is to come is all there: it may be spliced */
 	bool bulk;	/* the last DATA frame was spliced */
 	unsigned small; /* frames in a row that were not, since then */
-	struct pipe *in_pipe;
 	uint64_t in_bytes;
 	/* out */
 	uint8_t *out; /* out[out_start..out_len) is to be sent */
@@ -85,6 +88,11 @@ void lane_check_done(struct lane *lane); /* a retired one */
 /* lane_read.c */
 void lane_read(struct lane *lane);
 void lane_splice_out(struct lane_stream *ls, int fd, struct stream_move *move);
+enum stream_status lane_read_pipe(struct lane_stream *ls, void *data,
+    size_t len, size_t *got);
+/* The pipe holds bytes, and what the channel keeps comes before them. */
+bool lane_keeps_first(const struct lane_stream *ls);
+void lane_drop_pipe(struct lane_stream *ls);
 
 /* lane_write.c */
 /* Sends what is due, at the end of this turn. */

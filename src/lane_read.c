@@ -9,6 +9,75 @@
 /* So many small frames in a row, and bulk is over. */
 #define LANE_SMALLS 4
 
+/* --- pipes ------------------------------------------------------------------ */
+
+static void
+lane_set_piped(struct lane_stream *ls, size_t len)
+{
+	ls->in_pipe = len;
+	mux_set_piped(ls->channel, len);
+	if (len > 0 || ls->pipe == NULL)
+		return;
+	pipe_give(ls->lane->params.pipes, ls->pipe, 0);
+	ls->pipe = NULL;
+}
+
+void
+lane_drop_pipe(struct lane_stream *ls)
+{
+	if (ls->pipe == NULL)
+		return;
+	pipe_give(ls->lane->params.pipes, ls->pipe, ls->in_pipe);
+	ls->pipe = NULL;
+	ls->in_pipe = 0;
+	mux_set_piped(ls->channel, 0);
+}
+
+enum stream_status
+lane_read_pipe(struct lane_stream *ls, void *data, size_t len, size_t *got)
+{
+	ssize_t n;
+
+	do
+		n = read(ls->pipe->out, data,
+		    len < ls->in_pipe ? len : ls->in_pipe);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return STREAM_RESET; /* cannot be: they are in there */
+	*got = (size_t)n;
+	lane_set_piped(ls, ls->in_pipe - *got);
+	mux_passed(ls->channel, *got, loop_now(ls->loop), ls->lane->rtt);
+	return STREAM_OK;
+}
+
+bool
+lane_keeps_first(const struct lane_stream *ls)
+{
+	return ls->in_pipe > 0 && ls->kept_first && mux_kept(ls->channel) > 0;
+}
+
+/* What is in the pipe is kept as everything else. */
+static void
+lane_empty_pipe(struct lane_stream *ls)
+{
+	uint8_t *scratch = loop_scratch(ls->loop);
+	struct lane *lane = ls->lane;
+	ssize_t n;
+
+	while (ls->in_pipe > 0) {
+		n = read(ls->pipe->out, scratch,
+		    ls->in_pipe < LOOP_SCRATCH_SIZE ? ls->in_pipe :
+						      LOOP_SCRATCH_SIZE);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0 || mux_keep(ls->channel, scratch, (size_t)n) != 0) {
+			lane_die(lane, "out of memory");
+			return;
+		}
+		lane_set_piped(ls, ls->in_pipe - (size_t)n);
+	}
+}
+
 /* --- DATA ------------------------------------------------------------------- */
 
 static void
@@ -16,11 +85,15 @@ lane_keep(struct lane *lane, struct mux_channel *channel, const uint8_t *data,
     size_t len)
 {
 	struct mux_memory *memory = lane->params.memory;
+	struct lane_stream *ls = mux_holder(channel);
 
-	if (mux_keep(channel, data, len) != 0) {
+	/* Their order: what is in the pipe came before these. */
+	if (lane_keeps_first(ls))
+		lane_empty_pipe(ls);
+	else
+		ls->kept_first = false;
+	if (lane->dead == NULL && mux_keep(channel, data, len) != 0)
 		lane_die(lane, "out of memory");
-		return;
-	}
 	if (memory->kept > memory->bound)
 		lane->params.handler->full(lane->params.arg);
 }
@@ -35,7 +108,8 @@ lane_deliver(struct lane *lane, const uint8_t *data, size_t len)
 	lane->in_bytes += len;
 	if (channel == NULL)
 		return;
-	if (mux_kept(channel) == 0) {
+	if (mux_kept(channel) == 0 &&
+	    ((struct lane_stream *)mux_holder(channel))->in_pipe == 0) {
 		mux_lend(channel, data, len);
 		lane_stream_tell(mux_holder(channel), true, false);
 		if (lane->current == NULL) /* he let go of it */
@@ -77,57 +151,41 @@ lane_splice(int from, int to, size_t len)
 	return n;
 }
 
-/* What is in the pipe and the sink did not take: kept, or thrown away. */
-static void
-lane_drain_pipe(struct lane_stream *ls, size_t len, bool keep)
-{
-	struct lane *lane = ls->lane;
-	uint8_t *scratch = loop_scratch(lane->loop);
-	ssize_t n;
-
-	while (len > 0) {
-		n = read(lane->in_pipe->out, scratch,
-		    len < LOOP_SCRATCH_SIZE ? len : LOOP_SCRATCH_SIZE);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) { /* cannot be: they are in there */
-			lane_die(lane, "a pipe lost bytes");
-			return;
-		}
-		len -= (size_t)n;
-		if (keep && ls->channel != NULL)
-			lane_keep(lane, ls->channel, scratch, (size_t)n);
-	}
-}
-
 static bool
 lane_can_splice_out(const struct lane_stream *ls)
 {
 	const struct lane *lane = ls->lane;
 
-	return lane != NULL && lane->dead == NULL && lane->at_socket &&
+	return lane->dead == NULL && lane->at_socket &&
 	    lane->current == ls->channel && lane->rest >= LANE_SPLICE_MIN &&
-	    mux_kept(ls->channel) == 0;
+	    (ls->in_pipe == 0 || ls->kept_first || mux_kept(ls->channel) == 0);
 }
 
-/* Moves a piece from the connection into the pipe; 0: there is none. */
+/* Moves a piece from the connection into the pipe; 0: there is none, or it
+ * holds no more. */
 static size_t
-lane_fill_pipe(struct lane *lane)
+lane_fill_pipe(struct lane_stream *ls)
 {
+	struct lane *lane = ls->lane;
 	ssize_t n;
 
-	if (lane->in_pipe == NULL)
-		lane->in_pipe = pipe_take(lane->params.pipes);
-	if (lane->in_pipe == NULL)
+	if (ls->pipe == NULL)
+		ls->pipe = pipe_take(lane->params.pipes);
+	if (ls->pipe == NULL)
 		return 0;
-	n = lane_splice(stream_fd(lane->stream), lane->in_pipe->in, lane->rest);
+	n = lane_splice(stream_fd(lane->stream), ls->pipe->in, lane->rest);
 	/* Reading says what there is, if not bytes. */
-	if (n <= 0)
+	if (n <= 0) {
+		lane_set_piped(ls, ls->in_pipe);
 		return 0;
+	}
+	if (ls->in_pipe == 0)
+		ls->kept_first = mux_kept(ls->channel) > 0;
 	lane->rest -= (size_t)n;
 	lane->in_bytes += (size_t)n;
 	lane->bulk = true;
 	lane->small = 0;
+	lane_set_piped(ls, ls->in_pipe + (size_t)n);
 	return (size_t)n;
 }
 
@@ -135,42 +193,53 @@ void
 lane_splice_out(struct lane_stream *ls, int fd, struct stream_move *move)
 {
 	struct lane *lane = ls->lane;
-	size_t len;
 	ssize_t n;
 
 	move->source = move->sink = STREAM_OK;
 	move->moved = 0;
-	while (move->sink == STREAM_OK && lane_can_splice_out(ls) &&
-	    (len = lane_fill_pipe(lane)) > 0) {
-		while (len > 0) {
-			n = lane_splice(lane->in_pipe->out, fd, len);
-			if (n <= 0)
-				break;
-			len -= (size_t)n;
-			move->moved += (size_t)n;
+	if (lane == NULL)
+		return;
+	while (!lane_keeps_first(ls) &&
+	    (ls->in_pipe > 0 ||
+		(mux_kept(ls->channel) == 0 && lane_can_splice_out(ls) &&
+		    lane_fill_pipe(ls) > 0))) {
+		n = lane_splice(ls->pipe->out, fd, ls->in_pipe);
+		if (n <= 0) {
+			move->sink = n < 0 && errno == EAGAIN ? STREAM_AGAIN :
+								STREAM_RESET;
+			break;
 		}
-		if (len == 0)
-			continue;
-		move->sink = n < 0 && errno == EAGAIN ? STREAM_AGAIN :
-							STREAM_RESET;
-		lane_drain_pipe(ls, len, move->sink == STREAM_AGAIN);
+		move->moved += (size_t)n;
+		lane_set_piped(ls, ls->in_pipe - (size_t)n);
 	}
-	if (move->moved > 0 && ls->channel != NULL)
+	if (move->moved > 0) {
 		mux_passed(ls->channel, move->moved, loop_now(lane->loop),
 		    lane->rtt);
-	if (lane != NULL)
-		lane_send_soon(lane);
+		if (mux_has_frames(lane->mux))
+			lane_send_soon(lane);
+	}
 }
 
-/* Lets the channel's reader take what is still at the connection. */
+/* Lets the channel's reader take what is still at the connection; what he does
+ * not take now waits in his pipe, as far as it holds it. */
 static void
 lane_offer_splice(struct lane *lane)
 {
+	struct lane_stream *ls;
+
 	if (!lane->plain || lane->current == NULL ||
-	    lane->rest < LANE_SPLICE_MIN || mux_kept(lane->current) > 0)
+	    lane->rest < LANE_SPLICE_MIN)
+		return;
+	ls = mux_holder(lane->current);
+	if (ls->owner != NULL || ls->base.fn == NULL)
 		return;
 	lane->at_socket = true;
-	lane_stream_tell(mux_holder(lane->current), true, false);
+	if (ls->in_pipe == 0 && mux_kept(ls->channel) == 0)
+		lane_stream_tell(ls, true, false);
+	/* He takes nothing now, or there was nothing just before. */
+	if (lane->current != NULL && lane_can_splice_out(ls) &&
+	    lane_fill_pipe(ls) > 0)
+		lane_stream_tell(ls, true, false);
 	lane->at_socket = false;
 }
 
@@ -399,10 +468,6 @@ lane_read(struct lane *lane)
 		lane_parse(lane, data, len);
 		if (lane->dead != NULL)
 			return;
-	}
-	if (lane->in_pipe != NULL) {
-		pipe_give(lane->params.pipes, lane->in_pipe, 0);
-		lane->in_pipe = NULL;
 	}
 	if (lane->dead == NULL && len > 0)
 		loop_task_queue(lane->loop, &lane->again);

@@ -55,6 +55,7 @@ lane_stream_detach(struct lane_stream *ls)
 		return;
 	if (lane->current == ls->channel)
 		lane->current = NULL;
+	lane_drop_pipe(ls);
 	mux_close(ls->channel, ls->base.aborted, ls->reason);
 	lane_send_soon(lane);
 	ls->channel = NULL;
@@ -89,6 +90,8 @@ lane_stream_peek(struct stream *stream, const uint8_t **data, size_t *len)
 
 	if (ls->lane == NULL)
 		return STREAM_LOST;
+	if (ls->in_pipe > 0 && !lane_keeps_first(ls)) /* splicing tells */
+		return STREAM_AGAIN;
 	switch (mux_peek(ls->channel, data, len)) {
 	case MUX_BYTES:
 		return STREAM_OK;
@@ -121,6 +124,9 @@ lane_stream_read(struct stream *stream, void *data, size_t len, size_t *got)
 	const uint8_t *bytes;
 	size_t n;
 
+	if (lane_stream(stream)->in_pipe > 0 &&
+	    !lane_keeps_first(lane_stream(stream)))
+		return lane_read_pipe(lane_stream(stream), data, len, got);
 	status = lane_stream_peek(stream, &bytes, &n);
 	if (status != STREAM_OK)
 		return status;

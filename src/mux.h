@@ -152,6 +152,9 @@ int mux_keep(struct mux_channel *channel, const uint8_t *data, size_t len);
  * ends that, and returns how many are left and should be kept. */
 void mux_lend(struct mux_channel *channel, const uint8_t *data, size_t len);
 size_t mux_settle(struct mux_channel *channel);
+/* So many bytes wait for its reader elsewhere (in a pipe): they count as kept,
+ * and come before what is kept here. */
+void mux_set_piped(struct mux_channel *channel, size_t len);
 /* Bytes that were passed on without coming here: the credit alone. */
 void mux_passed(struct mux_channel *channel, size_t len, double now,
     double rtt);

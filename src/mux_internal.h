@@ -59,7 +59,7 @@ struct mux_channel {
 	uint64_t round;
 	double granted_at;
 	struct mux_blocks blocks;
-	size_t kept;
+	size_t kept, piped;
 	const uint8_t *lent;
 	size_t lent_len;
 	uint8_t *frame; /* OPEN or FAILED, while due */

@@ -28,6 +28,7 @@ mux_drop_kept(struct mux_channel *channel)
 	while (!TAILQ_EMPTY(&channel->blocks))
 		mux_block_drop(channel);
 	channel->kept = 0;
+	mux_set_piped(channel, 0);
 }
 
 static struct mux_block *
@@ -74,6 +75,16 @@ mux_keep(struct mux_channel *channel, const uint8_t *data, size_t len)
 	block->len = len - room;
 	channel->kept += len - room;
 	return 0;
+}
+
+void
+mux_set_piped(struct mux_channel *channel, size_t len)
+{
+	struct mux_memory *memory = channel->mux->params.memory;
+
+	memory->kept -= channel->piped;
+	memory->kept += len;
+	channel->piped = len;
 }
 
 void
@@ -198,7 +209,7 @@ void
 mux_passed(struct mux_channel *channel, size_t len, double now, double rtt)
 {
 	uint64_t used = (uint64_t)channel->allowed + channel->kept +
-	    channel->lent_len;
+	    channel->piped + channel->lent_len;
 	uint32_t grant;
 
 	(void)len;
