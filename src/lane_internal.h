@@ -28,7 +28,6 @@ struct lane_stream {
 	struct pipe *pipe; /* what was spliced in, and not out yet: */
 	size_t in_pipe;	   /* so many bytes */
 	bool kept_first;   /* what the channel keeps comes before, not behind */
-	uint8_t reason;	   /* for RESET, at the end */
 };
 
 struct lane_channel {

@@ -56,7 +56,7 @@ lane_stream_detach(struct lane_stream *ls)
 	if (lane->current == ls->channel)
 		lane->current = NULL;
 	lane_drop_pipe(ls);
-	mux_close(ls->channel, ls->base.aborted, ls->reason);
+	mux_close(ls->channel, ls->base.aborted, ls->base.reason);
 	lane_send_soon(lane);
 	ls->channel = NULL;
 	ls->lane = NULL;
@@ -81,6 +81,14 @@ lane_stream_state(const struct stream *stream)
 	if (ls->lane == NULL)
 		return STREAM_LOST;
 	return mux_is_dead(ls->channel) ? STREAM_RESET : STREAM_OK;
+}
+
+static uint8_t
+lane_stream_reason(const struct stream *stream)
+{
+	const struct lane_stream *ls = (const struct lane_stream *)stream;
+
+	return ls->lane == NULL ? 0 : mux_reset_reason(ls->channel);
 }
 
 static enum stream_status
@@ -209,7 +217,8 @@ lane_stream_splice_out(struct stream *stream, int fd, struct stream_move *move)
 	.free = lane_stream_free, .read = lane_stream_read,             \
 	.write = lane_stream_write, .shutdown = lane_stream_shutdown,   \
 	.state = lane_stream_state, .watch = lane_stream_watch,         \
-	.unwatch = lane_stream_unwatch, .peek = lane_stream_peek,       \
+	.unwatch = lane_stream_unwatch, .reason = lane_stream_reason,   \
+	.peek = lane_stream_peek,                                       \
 	.consume = lane_stream_consume, .reserve = lane_stream_reserve, \
 	.commit = lane_stream_commit
 

@@ -20,7 +20,7 @@ relay_drained(void *arg)
 	relay->done = true;
 	loop_task_cancel(relay->loop, &relay->again);
 	loop_timer_cancel(relay->idle);
-	relay_abort(relay);
+	relay_abort(relay, 0);
 	relay->fn(REASON_RESET, relay->drain_side, relay->arg);
 }
 
@@ -33,7 +33,7 @@ relay_begin_drain(struct relay *relay, enum ending_side side)
 		    relay);
 	if (relay->drain == NULL) {
 		relay->ending.reason = REASON_INTERNAL;
-		relay_abort(relay);
+		relay_abort(relay, 0);
 		relay->done = true;
 		return;
 	}
@@ -47,7 +47,7 @@ relay_ended(struct relay *relay, enum ending_side side, enum ending_event event)
 {
 	switch (ending_step(&relay->ending, side, event)) {
 	case ENDING_ABORT:
-		relay_abort(relay);
+		relay_abort(relay, 0);
 		relay->done = true;
 		return RELAY_STOP;
 	case ENDING_CLOSE:
@@ -162,7 +162,7 @@ relay_idle(void *arg)
 	relay->done = true;
 	loop_task_cancel(relay->loop, &relay->again);
 	loop_timer_cancel(relay->drain);
-	relay_abort(relay);
+	relay_abort(relay, 0);
 	relay->fn(REASON_IDLE_TIMEOUT, ENDING_OUTSIDE, relay->arg);
 }
 
@@ -244,11 +244,21 @@ relay_free(struct relay *relay)
 }
 
 void
-relay_abort(struct relay *relay)
+relay_abort(struct relay *relay, uint8_t reason)
 {
+	struct stream *channel = relay->stream[ENDING_CHANNEL];
+
 	stream_abort(relay->stream[ENDING_OUTSIDE]);
-	if (relay->stream[ENDING_CHANNEL] != NULL)
-		stream_abort(relay->stream[ENDING_CHANNEL]);
+	if (channel != NULL) {
+		stream_set_reason(channel, reason);
+		stream_abort(channel);
+	}
+}
+
+uint8_t
+relay_reason(const struct relay *relay)
+{
+	return stream_reason(relay->stream[ENDING_CHANNEL]);
 }
 
 struct stream *

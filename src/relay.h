@@ -53,8 +53,10 @@ struct relay *relay_new(const struct relay_params *params); /* NULL: memory */
 /* Closes both sides in whatever state they are. NULL is ignored. */
 void relay_free(struct relay *relay);
 
-/* Both sides will be reset by relay_free. */
-void relay_abort(struct relay *relay);
+/* Both sides will be reset by relay_free; the channel's other end is told why,
+ * if it can be: as in stream_set_reason. And what it told, once it reset. */
+void relay_abort(struct relay *relay, uint8_t reason);
+uint8_t relay_reason(const struct relay *relay);
 
 /* Hands the channel back, unwatched, before relay_free closes the outside:
  * for whoever must tell the other end something first. Once. */

@@ -119,7 +119,7 @@ relay_keep(struct relay_half *half, const uint8_t *data, size_t len)
 	half->data = malloc(len);
 	if (half->data == NULL) {
 		half->relay->ending.reason = REASON_INTERNAL;
-		relay_abort(half->relay);
+		relay_abort(half->relay, 0);
 		half->relay->done = true;
 		return RELAY_STOP;
 	}

@@ -195,6 +195,15 @@ session_set_state(struct session *session, enum session_state state)
 	session->state = state;
 }
 
+/* What the other end is told; 0: nothing but the reset. */
+static uint8_t
+session_wire_reason(enum reason reason)
+{
+	if (reason == REASON_KILLED)
+		return WIRE_CLOSE_KILLED;
+	return reason == REASON_RELOAD ? WIRE_CLOSE_RELOAD : 0;
+}
+
 /* What the relay holds: the channel of a killed session stays for a moment, so
  * that the other end hears why before it sees a reset. */
 static void
@@ -203,7 +212,7 @@ session_end_relay(struct session *session, enum reason reason, bool told)
 	struct stream *channel;
 
 	if (reason != REASON_CLOSED)
-		relay_abort(session->relay);
+		relay_abort(session->relay, session_wire_reason(reason));
 	if (told) {
 		channel = relay_take_channel(session->relay);
 		linger_add(session->tunnel->tunnels->linger, channel, false);
@@ -386,11 +395,23 @@ session_side_name(const struct session *session, enum ending_side side,
 	return "peer";
 }
 
+static enum reason
+session_told_reason(uint8_t told)
+{
+	if (told == WIRE_CLOSE_KILLED)
+		return REASON_KILLED_BY_PEER;
+	return told == WIRE_CLOSE_RELOAD ? REASON_RELOAD : REASON_RESET;
+}
+
 static void
 session_relay_done(enum reason reason, enum ending_side side, void *arg)
 {
 	struct session *session = arg;
 
+	/* Told with the reset, where no link is left to tell it before. */
+	if (reason == REASON_RESET && side == ENDING_CHANNEL &&
+	    session->tunnel->peer != NULL)
+		reason = session_told_reason(relay_reason(session->relay));
 	session_close(session, reason,
 	    reason == REASON_IDLE_TIMEOUT || reason == REASON_INTERNAL ||
 		    reason == REASON_LINK_LOST ?

@@ -32,6 +32,18 @@ stream_abort(struct stream *stream)
 	stream->aborted = true;
 }
 
+void
+stream_set_reason(struct stream *stream, uint8_t reason)
+{
+	stream->reason = reason;
+}
+
+uint8_t
+stream_reason(const struct stream *stream)
+{
+	return stream->ops->reason == NULL ? 0 : stream->ops->reason(stream);
+}
+
 enum stream_status
 stream_state(const struct stream *stream)
 {

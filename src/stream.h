@@ -60,6 +60,12 @@ enum stream_status stream_shutdown(struct stream *stream);
  * closes). */
 void stream_abort(struct stream *stream);
 
+/* Why it ends, for the other end: goes with the reset of a stream that can say
+ * it (a channel of a lane), as in wire_reset. And what that end said, once the
+ * stream is reset; 0: nothing. */
+void stream_set_reason(struct stream *stream, uint8_t reason);
+uint8_t stream_reason(const struct stream *stream);
+
 /* RESET or LOST if it died without having been read to its end, else OK. */
 enum stream_status stream_state(const struct stream *stream);
 

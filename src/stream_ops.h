@@ -23,6 +23,7 @@ struct stream_ops {
 	int (*fd)(const struct stream *stream); /* NULL: there is none */
 	bool can_splice;			/* with that */
 	/* What follows may be NULL, pair by pair. */
+	uint8_t (*reason)(const struct stream *stream); /* the other end's */
 	enum stream_status (*peek)(struct stream *stream, const uint8_t **data,
 	    size_t *len);
 	void (*consume)(struct stream *stream, size_t len);
@@ -40,6 +41,7 @@ struct stream { /* the first member of every kind */
 	stream_fn *fn;
 	void *arg;
 	bool aborted;
+	uint8_t reason; /* ours */
 };
 
 #endif

@@ -344,7 +344,7 @@ START_TEST(aborted)
 	w.user.limit = w.far.limit = BULK;
 	w.far.deaf = true;
 	world_quiet(&w);
-	relay_abort(w.relay);
+	relay_abort(w.relay, 0);
 	relay_free(w.relay);
 	w.relay = NULL;
 	w.far.deaf = false;
@@ -365,7 +365,7 @@ START_TEST(channel_taken_back)
 	w.user.limit = w.far.limit = 1000;
 	UNTIL(&w, w.user.got == 1000 && w.far.got == 1000);
 	channel = relay_take_channel(w.relay);
-	relay_abort(w.relay);
+	relay_abort(w.relay, 0);
 	relay_free(w.relay);
 	w.relay = NULL;
 	ck_was_reset(&w, ENDING_OUTSIDE);
