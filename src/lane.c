@@ -10,8 +10,6 @@
 
 /* A retired lane that is done waits so long for the other end's close. */
 #define LANE_FINISH_SECONDS 2.0
-/* An OPEN that was under way when it was retired is there by then. */
-#define LANE_GRACE_SECONDS 0.25
 
 void
 lane_die(struct lane *lane, const char *why)
@@ -38,7 +36,7 @@ lane_beat(void *arg)
 		lane_die(lane, "heartbeat timed out");
 		return;
 	}
-	lane_check_done(lane);
+	lane_check_closed(lane);
 	if (lane->dead != NULL || lane->finishing)
 		return;
 	if (lane->retired && !lane_is_closed(lane) &&
@@ -123,8 +121,21 @@ bool
 lane_is_closed(const struct lane *lane)
 {
 	return lane->retired &&
-	    loop_now(lane->loop) - lane->retired_at >=
-	    LANE_GRACE_SECONDS * 0.999;
+	    (lane->heard_goaway ||
+		loop_now(lane->loop) - lane->retired_at >=
+		    LANE_GRACE_SECONDS * 0.999);
+}
+
+void
+lane_check_closed(struct lane *lane)
+{
+	if (!lane_is_closed(lane))
+		return;
+	lane_check_done(lane);
+	if (lane->told_closed)
+		return;
+	lane->told_closed = true;
+	lane->params.handler->closed(lane, lane->params.arg);
 }
 
 void
@@ -134,7 +145,8 @@ lane_check_done(struct lane *lane)
 
 	if (!lane_is_closed(lane) || lane->dead != NULL || lane->finished ||
 	    mux_count(lane->mux) > 0 || !TAILQ_EMPTY(&lane->fresh) ||
-	    lane->out_start < lane->out_len || lane->out_rest > 0)
+	    lane->goaway_due || lane->out_start < lane->out_len ||
+	    lane->out_rest > 0)
 		return;
 	if (!lane->finishing)
 		loop_timer_set(lane->beat, LANE_FINISH_SECONDS);
@@ -154,7 +166,7 @@ lane_retire(struct lane *lane)
 	lane->retired_at = loop_now(lane->loop);
 	lane->goaway_due = true;
 	lane_send_soon(lane);
-	loop_timer_set(lane->beat, LANE_GRACE_SECONDS);
+	loop_timer_set(lane->beat, 0);
 }
 
 bool

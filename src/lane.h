@@ -35,6 +35,8 @@ struct lane_handler {
 	    void *arg);
 	/* The other end takes no more sessions on it: retire it. */
 	void (*retired)(struct lane *lane, void *arg);
+	/* It is closed. Not within lane_retire. */
+	void (*closed)(struct lane *lane, void *arg);
 	/* It is over: free it. Its channels know already. why: NULL if it had
 	 * been retired, and was done. */
 	void (*down)(struct lane *lane, const char *why, void *arg);
@@ -63,12 +65,16 @@ void lane_set_times(struct lane *lane, double interval, double timeout);
 void lane_set_window_max(struct lane *lane, uint32_t window_max);
 
 /*
- * Tells the other end (GOAWAY); no session begins on it from here any more. One that the other end opens,
- * which may not know yet, is taken for a moment, then it is reset, as if the
- * lane were lost. The lane closes, and is down, once it carries none.
+ * Tells the other end (GOAWAY); no session begins on it from here any more.
+ * Those of the other end do until its own GOAWAY has come, which is its
+ * answer: the lane is closed then, or after LANE_GRACE_SECONDS, and what is
+ * opened later is reset, as if the lane were lost. Once it is closed and
+ * carries no session any more, it ends, and is down.
  */
+#define LANE_GRACE_SECONDS 5.0
 void lane_retire(struct lane *lane);
 bool lane_is_retired(const struct lane *lane);
+bool lane_is_closed(const struct lane *lane);
 
 bool lane_has_room(const struct lane *lane);
 /* A channel that can be opened; NULL: memory, or it takes none. */

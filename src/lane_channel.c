@@ -59,7 +59,8 @@ lane_channel_send_open(struct channel *channel, const struct wire_open *open)
 	struct lane *lane = lc->lane;
 	struct lane_stream *ls;
 
-	if (lane == NULL || lane->dead != NULL)
+	/* Once it has said GOAWAY it must not say OPEN. */
+	if (lane == NULL || lane->dead != NULL || lane->retired)
 		return -1;
 	ls = lane_stream_new(lane);
 	if (ls == NULL)

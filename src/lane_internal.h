@@ -48,6 +48,8 @@ struct lane {
 	bool plain;
 	const char *dead; /* why, once it is */
 	bool retired, finishing, finished;
+	bool heard_goaway; /* the other end opens nothing any more */
+	bool told_closed;
 	bool done; /* the other end closed it, and nobody misses it */
 	double retired_at;
 	struct loop_task again; /* more to read, or it died */
@@ -79,10 +81,9 @@ struct lane {
 };
 
 /* lane.c */
-/* The other end knows that it is retired, or must by now. */
-bool lane_is_closed(const struct lane *lane);
 void lane_die(struct lane *lane, const char *why);
-void lane_check_done(struct lane *lane); /* a retired one */
+void lane_check_closed(struct lane *lane); /* whether it is, by now */
+void lane_check_done(struct lane *lane);   /* a closed one */
 
 /* lane_read.c */
 void lane_read(struct lane *lane);

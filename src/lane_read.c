@@ -319,6 +319,11 @@ lane_on_message(struct lane *lane, const struct wire_message *msg)
 		lane_on_pong(lane, msg->ping.token);
 		break;
 	case WIRE_OPEN:
+		if (lane->heard_goaway) {
+			lane_die(lane, "OPEN after GOAWAY");
+			return;
+		}
+		/* fallthrough */
 	case WIRE_OPENED:
 	case WIRE_FAILED:
 	case WIRE_FIN:
@@ -332,7 +337,9 @@ lane_on_message(struct lane *lane, const struct wire_message *msg)
 		lane_on_news(lane, news, channel, msg);
 		break;
 	case WIRE_GOAWAY:
+		lane->heard_goaway = true;
 		lane->params.handler->retired(lane, lane->params.arg);
+		lane_check_closed(lane);
 		break;
 	case WIRE_ACK:
 	case WIRE_RESUME:

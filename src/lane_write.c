@@ -147,14 +147,14 @@ lane_emit(struct lane *lane)
 		} else if (lane->ping_due) {
 			lane->ping_due = false;
 			lane_emit_own(lane, WIRE_PING, lane->token);
-		} else if (lane->goaway_due) {
+		} else if ((len = mux_emit(lane->mux,
+				lane->out + lane->out_len)) > 0) {
+			lane->out_len += len;
+		} else if (lane->goaway_due) { /* behind every OPEN */
 			lane->goaway_due = false;
 			lane_emit_own(lane, WIRE_GOAWAY, 0);
 		} else {
-			len = mux_emit(lane->mux, lane->out + lane->out_len);
-			if (len == 0)
-				return true;
-			lane->out_len += len;
+			return true;
 		}
 	}
 	return false;

@@ -48,6 +48,15 @@ lanes_on_retired(struct lane *lane, void *arg)
 }
 
 static void
+lanes_on_closed(struct lane *lane, void *arg)
+{
+	struct lanes *lanes = arg;
+
+	(void)lane;
+	lanes->handler->closed(lanes->arg);
+}
+
+static void
 lanes_on_down(struct lane *lane, const char *why, void *arg)
 {
 	struct lanes *lanes = arg;
@@ -69,8 +78,7 @@ lanes_on_down(struct lane *lane, const char *why, void *arg)
 		lanes->count--;
 		lanes->handler->lost(lanes->arg);
 	}
-	if (TAILQ_EMPTY(&lanes->list))
-		lanes->handler->emptied(lanes->arg);
+	lanes->handler->closed(lanes->arg);
 }
 
 /* Nothing is freed within the call that kept too much. */
@@ -85,6 +93,7 @@ lanes_on_full(void *arg)
 static const struct lane_handler lanes_lane_handler = {
 	.opened = lanes_on_opened,
 	.retired = lanes_on_retired,
+	.closed = lanes_on_closed,
 	.down = lanes_on_down,
 	.full = lanes_on_full,
 };
@@ -252,9 +261,14 @@ lanes_count(const struct lanes *lanes)
 }
 
 bool
-lanes_is_empty(const struct lanes *lanes)
+lanes_are_closed(const struct lanes *lanes)
 {
-	return TAILQ_EMPTY(&lanes->list);
+	struct lanes_entry *entry;
+
+	TAILQ_FOREACH(entry, &lanes->list, entry)
+		if (!lane_is_closed(entry->lane))
+			return false;
+	return true;
 }
 
 bool

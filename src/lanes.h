@@ -23,8 +23,8 @@ struct lanes_handler {
 	void (*available)(void *arg);
 	/* One of the link's is gone: another one may be attached. */
 	void (*lost)(void *arg);
-	/* None is left of any link. */
-	void (*emptied)(void *arg);
+	/* One is closed: the other end opens nothing on it any more. */
+	void (*closed)(void *arg);
 };
 
 struct lanes *lanes_new(struct loop *loop, const struct config_peer *conf,
@@ -44,7 +44,7 @@ void lanes_limit(struct lanes *lanes, unsigned count);
 struct channel *lanes_take(struct lanes *lanes);
 
 unsigned lanes_count(const struct lanes *lanes); /* of the link */
-bool lanes_is_empty(const struct lanes *lanes);	 /* of any link */
+bool lanes_are_closed(const struct lanes *lanes); /* those of any link */
 /* All of them, for whoever wants to see; false: there are not so many. */
 bool lanes_get_status(const struct lanes *lanes, unsigned place,
     struct lane_status *out);

@@ -229,7 +229,7 @@ peer_lane_lost(void *arg)
 }
 
 static void
-peer_lanes_emptied(void *arg)
+peer_lane_closed(void *arg)
 {
 	peer_check_left(arg);
 }
@@ -238,5 +238,5 @@ const struct lanes_handler peer_lanes_handler = {
 	.opened = peer_lane_opened,
 	.available = peer_lane_available,
 	.lost = peer_lane_lost,
-	.emptied = peer_lanes_emptied,
+	.closed = peer_lane_closed,
 };

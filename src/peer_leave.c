@@ -9,6 +9,7 @@ void
 peer_leave_link(struct peer *peer)
 {
 	pool_leave(peer->pool);
+	lanes_retire(peer->lanes);
 	peer_say_goaway(peer, WIRE_GOAWAY_UPGRADE);
 	loop_timer_set(peer->leave_timer, PEER_LEAVE_SECONDS);
 }
@@ -46,7 +47,7 @@ bool
 peer_has_left(const struct peer *peer)
 {
 	return peer->leaving && peer->link == NULL &&
-	    TAILQ_EMPTY(&peer->pasts) && lanes_is_empty(peer->lanes);
+	    TAILQ_EMPTY(&peer->pasts) && lanes_are_closed(peer->lanes);
 }
 
 void

@@ -257,8 +257,8 @@ START_TEST(a_retired_lane_carries_its_sessions_to_their_end)
 	ck_assert(!lane_has_room(pair.end[1].lane));
 	say(near, "still here");
 	hear(far, "still here");
-	usleep(300000);
-	turns(5);
+	ck_assert_int_eq(pair.end[0].closed, 1);
+	ck_assert_int_eq(pair.end[1].closed, 1);
 	say(far, "indeed");
 	hear(near, "indeed");
 	ck_assert_ptr_nonnull(pair.end[0].lane);
@@ -342,6 +342,25 @@ START_TEST(every_frame_that_has_no_business_there)
 					  "does not belong on a lane") != NULL ?
 			pair.end[0].why :
 			strstr(pair.end[0].why, "resumption"));
+}
+END_TEST
+
+START_TEST(open_after_goaway)
+{
+	struct wire_message goaway = { .type = WIRE_GOAWAY };
+	struct stream *stream = NULL;
+
+	open_raw();
+	pair.end[0].opened = &stream;
+	send_open(2);
+	send_message(&goaway);
+	turns(5);
+	ck_assert_ptr_nonnull(stream);
+	ck_assert_int_eq(pair.end[0].closed, 1);
+	ck_assert_ptr_nonnull(pair.end[0].lane); /* the session goes on */
+	send_open(4);
+	ends_with("OPEN after GOAWAY");
+	stream_free(stream);
 }
 END_TEST
 
@@ -477,6 +496,7 @@ main(void)
 	tcase_add_test(tc, a_retired_lane_carries_its_sessions_to_their_end);
 	tcase_add_loop_test(tc, every_frame_that_has_no_business_there, 0,
 	    0x30);
+	tcase_add_test(tc, open_after_goaway);
 	tcase_add_test(tc, a_frame_that_is_too_long);
 	tcase_add_test(tc, more_than_its_credit);
 	tcase_add_test(tc, what_it_keeps_is_bounded);

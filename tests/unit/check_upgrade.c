@@ -240,6 +240,33 @@ START_TEST(kill_after_goaway)
 }
 END_TEST
 
+/* And one when no link is left says it with the reset of its channel. */
+START_TEST(kill_while_draining)
+{
+	struct side *old, *other;
+	int user;
+
+	start(2 + (_i & 1), strict);
+	old = (_i & 2) != 0 ? edge : home;
+	other = (_i & 2) != 0 ? home : edge;
+	user = user_connect((_i & 4) != 0 ? edge : home);
+	user_speak(user, "hello");
+	side_upgrade(old);
+	while (!peer_has_left(side_peer(old)))
+		world_turn(0.01);
+	session_close(TAILQ_FIRST(&old->tunnels->refresh), REASON_KILLED,
+	    "root");
+	user_expect_reset(user);
+	world_turn(0.1);
+	ck_assert_uint_eq(other->tunnels->n_sessions, 0);
+	fixture_settle(other->ledger);
+	fixture_await_number("SELECT count(*) FROM sessions"
+			     " WHERE close_reason = 'killed_by_peer'",
+	    1);
+	stop();
+}
+END_TEST
+
 START_TEST(reasons)
 {
 	start(_i, strict);
@@ -314,6 +341,7 @@ main(void)
 	tcase_add_loop_test(one, a_session_stays, 0, 4);
 	tcase_add_loop_test(one, open_crosses_goaway, 0, 32);
 	tcase_add_loop_test(one, kill_after_goaway, 0, 8);
+	tcase_add_loop_test(one, kill_while_draining, 0, 8);
 	tcase_add_loop_test(one, reasons, 0, 4);
 	tcase_add_loop_test(one, a_stranger_is_sent_on, 0, 4);
 	suite_add_tcase(suite, one);

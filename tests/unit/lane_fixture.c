@@ -89,9 +89,19 @@ full(void *arg)
 	end->fulls++;
 }
 
+static void
+closed(struct lane *lane, void *arg)
+{
+	struct lane_end *end = arg;
+
+	ck_assert(lane_is_closed(lane));
+	end->closed++;
+}
+
 static const struct lane_handler lane_handler = {
 	.opened = opened,
 	.retired = retired,
+	.closed = closed,
 	.down = down,
 	.full = full,
 };

@@ -15,6 +15,7 @@ struct lane_end {
 	struct lane *lane; /* NULL: it is down */
 	char why[100];	   /* then; "": it was retired */
 	unsigned fulls;
+	int closed; /* how often it was told */
 	bool refuses, waits; /* how it answers; else it accepts */
 	struct channel *waiting;
 	struct stream **opened; /* where the next stream goes, or NULL */
