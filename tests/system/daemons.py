@@ -306,6 +306,13 @@ class Daemon:
         peers = self.admin("peers")
         return next(p for p in peers if name in (None, p["name"]))
 
+    def ready(self, name=None):
+        """How many connections of a link wait for sessions: of its reserve,
+        or lanes."""
+        peer = self.peer(name)
+        return peer["channels_idle"] + sum(
+            lane["state"] == "up" for lane in peer["lanes"])
+
     def tunnel(self, name):
         return next(t for t in self.admin("tunnels") if t["name"] == name)
 

@@ -246,8 +246,7 @@ def test_again_and_again(pair, security, echo):
         ask(user)
         d.upgrade()
         p.wait_up()
-        wait_until(lambda: d.peer("home")["channels_idle"] == 2, 10,
-                   "a full reserve")
+        wait_until(lambda: d.ready("home") == 2, 10, "a full reserve")
         fds = d.fds()
         for count in range(20):
             d.replace_binary("exit %d" % (count % 3))

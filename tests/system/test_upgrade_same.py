@@ -179,7 +179,7 @@ def test_flat_after_50_upgrades(mastered):
         p.wait_up()
         round_trip(p.entry("web"))
         wait_until(lambda: d.ledger()["queued"] == 0 and not d.sessions() and
-                   d.peer("home")["channels_idle"], 10, "quiet")
+                   d.ready("home"), 10, "quiet")
 
     some(5)
     fds = len(descriptors(master)), d.fds()
