@@ -213,14 +213,13 @@ lane_stream_splice_out(struct stream *stream, int fd, struct stream_move *move)
 	lane_splice_out(lane_stream(stream), fd, move);
 }
 
-#define LANE_STREAM_OPS                                                 \
-	.free = lane_stream_free, .read = lane_stream_read,             \
-	.write = lane_stream_write, .shutdown = lane_stream_shutdown,   \
-	.state = lane_stream_state, .watch = lane_stream_watch,         \
-	.unwatch = lane_stream_unwatch, .reason = lane_stream_reason,   \
-	.peek = lane_stream_peek,                                       \
-	.consume = lane_stream_consume, .reserve = lane_stream_reserve, \
-	.commit = lane_stream_commit
+#define LANE_STREAM_OPS                                               \
+	.free = lane_stream_free, .read = lane_stream_read,           \
+	.write = lane_stream_write, .shutdown = lane_stream_shutdown, \
+	.state = lane_stream_state, .watch = lane_stream_watch,       \
+	.unwatch = lane_stream_unwatch, .reason = lane_stream_reason, \
+	.peek = lane_stream_peek, .consume = lane_stream_consume,     \
+	.reserve = lane_stream_reserve, .commit = lane_stream_commit
 
 static const struct stream_ops lane_stream_ops = { LANE_STREAM_OPS };
 static const struct stream_ops lane_stream_plain_ops = {

@@ -43,7 +43,7 @@ void lanes_limit(struct lanes *lanes, unsigned count);
 /* A channel on the lane that has least to send, or NULL. */
 struct channel *lanes_take(struct lanes *lanes);
 
-unsigned lanes_count(const struct lanes *lanes); /* of the link */
+unsigned lanes_count(const struct lanes *lanes);  /* of the link */
 bool lanes_are_closed(const struct lanes *lanes); /* those of any link */
 /* All of them, for whoever wants to see; false: there are not so many. */
 bool lanes_get_status(const struct lanes *lanes, unsigned place,

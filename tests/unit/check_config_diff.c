@@ -8,7 +8,7 @@
 
 #include "check_config.h"
 #include "config_json.h"
-#include "config_options.h"
+#include "config_rows.h"
 
 #define FILE_SIZE 8192
 #define DAEMON CONFIG_SECTION_DAEMON
@@ -19,61 +19,6 @@
 #define RECONNECT CONFIG_SECTION_RECONNECT
 #define TUNNEL CONFIG_SECTION_TUNNEL
 
-/* A value of each option, and another one; NULL: not set. fixed: there is no
- * other value yet, or it is what a thing is known by. */
-static const char fixed[] = "";
-static const struct row {
-	enum config_section section;
-	const char *key;
-	const char *values[2];
-} rows[] = {
-	{ DAEMON, "name", { "\"d\"", "\"D\"" } },
-	{ DAEMON, "admin_socket", { NULL, "\"/b\"" } },
-	{ DAEMON, "admin_group", { "\"root\"", NULL } },
-	{ DAEMON, "admin_read_group", { NULL, "\"root\"" } },
-	{ DAEMON, "database", { "\"/a\"", "\"/b\"" } },
-	{ DAEMON, "retention_days", { "1", "2" } },
-	{ DAEMON, "max_rows", { "0", "4294967296L" } },
-	{ DAEMON, "log", { "\"stderr\"", "\"syslog\"" } },
-	{ DAEMON, "log_level", { "\"info\"", "\"debug\"" } },
-	{ DAEMON, "user", { NULL, "\"root\"" } },
-	{ DAEMON, "max_handshakes", { "1", "2" } },
-	{ DAEMON, "max_handshakes_per_source", { "1", "2" } },
-	{ DAEMON, "drain_timeout", { "1", "2.5" } },
-	{ DAEMON, "sandbox", { "false", "true" } },
-	{ GATEWAY, "listen", { "\":1\"", "[ \":1\", \"[::1]:2\" ]" } },
-	{ METRICS, "listen", { NULL, "\":3\"" } },
-	{ PEER, "name", { "\"p\"", fixed } },
-	{ PEER, "connect", { "\"h:1\"", "\"H:1\"" } },
-	{ PEER, "secret_file", { "\"$D/secret\"", "\"$D/./secret\"" } },
-	{ PEER, "security", { "\"tls\"", "\"plain\"" } },
-	{ PEER, "as", { "\"me\"", "\"it\"" } },
-	{ PEER, "mode", { "\"mux\"", "\"direct\"" } },
-	{ PEER, "lanes", { "1", "16" } },
-	{ PEER, "window_max", { "262144", "262145" } },
-	{ PEER, "link_memory", { "1048576", "4294967296L" } },
-	{ PEER, "pool", { "0", "1" } },
-	{ PEER, "max_channels", { NULL, "1" } },
-	{ HEARTBEAT, "interval", { "1.5", "1.25" } },
-	{ HEARTBEAT, "timeout", { "3", NULL } },
-	{ RECONNECT, "min", { "0.5", "1.0" } },
-	{ RECONNECT, "max", { "3", "4" } },
-	{ TUNNEL, "name", { "\"t\"", fixed } },
-	{ TUNNEL, "peer", { NULL, fixed } },
-	{ TUNNEL, "type", { "\"tcp\"", fixed } },
-	{ TUNNEL, "mode", { "\"direct\"", "\"mux\"" } },
-	{ TUNNEL, "listen", { "\":10\"", "\"127.0.0.1:10\"" } },
-	{ TUNNEL, "connect", { "\"h:22\"", "\"unix:/t\"" } },
-	{ TUNNEL, "allow", { "\"10.0.0.0/8\"", "\"10.0.0.0/9\"" } },
-	{ TUNNEL, "deny", { NULL, "( \"::1\", \"10.0.0.1\" )" } },
-	{ TUNNEL, "max_sessions", { "0", "1" } },
-	{ TUNNEL, "idle_timeout", { "0", "0.001" } },
-	{ TUNNEL, "connect_timeout", { "1", "1.5" } },
-	{ TUNNEL, "hold", { "10", "0" } },
-	{ TUNNEL, "max_held", { "1", "2" } },
-	{ TUNNEL, "on_change", { "\"drain:1\"", "\"drain:1.5\"" } },
-};
-
 /* The caller's reference; check_config keeps one of the last load. */
 static struct config *
 load(const char *text)
@@ -82,51 +27,12 @@ load(const char *text)
 	return config_ref(check_config.config);
 }
 
-static const struct row *
-row_of(const struct config_option *option)
-{
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (rows[i].section == option->section &&
-		    strcmp(rows[i].key, option->key) == 0)
-			return &rows[i];
-	ck_abort_msg("%s.%s has no row in this test",
-	    config_sections[option->section].name, option->key);
-}
-
-static void
-put_rows(FILE *file, enum config_section section, const struct row *changed)
-{
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		const char *value = rows[i].values[&rows[i] == changed];
-
-		if (rows[i].section == section && value != NULL)
-			fprintf(file, "%s = %s;\n", rows[i].key, value);
-	}
-}
-
-/* All the rows, each with its first value but `changed`. */
 static struct config *
-load_rows(const struct row *changed)
+load_rows(const struct config_row *changed)
 {
 	char text[FILE_SIZE] = "";
-	FILE *file = fmemopen(text, sizeof(text), "w");
 
-	fprintf(file, "daemon = {\n");
-	put_rows(file, DAEMON, changed);
-	fprintf(file, "};\ngateway = {\n");
-	put_rows(file, GATEWAY, changed);
-	fprintf(file, "};\nmetrics = {\n");
-	put_rows(file, METRICS, changed);
-	fprintf(file, "};\npeers = ( {\n");
-	put_rows(file, PEER, changed);
-	fprintf(file, "heartbeat = {\n");
-	put_rows(file, HEARTBEAT, changed);
-	fprintf(file, "};\nreconnect = {\n");
-	put_rows(file, RECONNECT, changed);
-	fprintf(file, "};\n} );\ntunnels = ( {\n");
-	put_rows(file, TUNNEL, changed);
-	fprintf(file, "} );\n");
-	ck_assert_int_eq(fclose(file), 0);
+	config_rows_write(changed, text, sizeof(text));
 	return load(text);
 }
 
@@ -246,7 +152,7 @@ wanted_of(const struct config_option *option)
 START_TEST(each_option)
 {
 	const struct config_option *option = &config_options[_i];
-	const struct row *row = row_of(option);
+	const struct config_row *row = config_row_of(option);
 	struct config *before, *after;
 	const json_t *key;
 	json_t *diff;
@@ -254,7 +160,7 @@ START_TEST(each_option)
 	bool is_peer = strncmp(wanted, "changed peer", 12) == 0;
 	bool is_tunnel = option->section == TUNNEL;
 
-	if (row->values[1] == fixed) {
+	if (row->values[1] == config_rows_fixed) {
 		ck_assert(option->kind == CONFIG_KIND_NAME ||
 		    strchr(option->words, ' ') == NULL);
 		return;
@@ -461,7 +367,7 @@ START_TEST(references)
 	for (int i = 0; i < 20; i++) {
 		next = load_rows(i % 2 == 0 ?
 			NULL :
-			row_of(config_option_find(TUNNEL, "hold")));
+			config_row_of(config_option_find(TUNNEL, "hold")));
 		config_share(next, config);
 		config_share(next, config); /* again: nothing */
 		config_share(next, next);

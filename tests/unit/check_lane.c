@@ -73,32 +73,6 @@ turns(int n)
 
 /* --- sessions ---------------------------------------------------------------- */
 
-static void
-say(struct stream *stream, const char *text)
-{
-	size_t put;
-
-	ck_assert_int_eq(stream_write(stream, text, strlen(text), &put),
-	    STREAM_OK);
-	ck_assert_uint_eq(put, strlen(text));
-}
-
-static void
-hear(struct stream *stream, const char *text)
-{
-	char heard[100] = "";
-	size_t got, len = 0;
-	int i;
-
-	for (i = 0; i < 1000 && len < strlen(text); i++) {
-		turns(1);
-		if (stream_read(stream, heard + len, sizeof heard - len - 1,
-			&got) == STREAM_OK)
-			len += got;
-	}
-	ck_assert_str_eq(heard, text);
-}
-
 START_TEST(sessions_from_both_ends)
 {
 	struct stream *near[6], *far[6];
@@ -111,12 +85,12 @@ START_TEST(sessions_from_both_ends)
 		lane_pair_connect(&pair, i % 2, &near[i], &far[i]);
 	ck_assert_uint_eq(lane_channels(pair.end[0].lane), 6);
 	for (i = 0; i < 6; i++) {
-		say(near[i], "ask");
-		say(far[i], "answer");
+		lane_say(near[i], "ask");
+		lane_say(far[i], "answer");
 	}
 	for (i = 0; i < 6; i++) {
-		hear(far[i], "ask");
-		hear(near[i], "answer");
+		lane_hear(&pair, far[i], "ask");
+		lane_hear(&pair, near[i], "answer");
 		stream_shutdown(near[i]);
 		turns(3);
 		ck_assert_int_eq(stream_read(far[i], &c, 1, &got), STREAM_EOF);
@@ -255,12 +229,12 @@ START_TEST(a_retired_lane_carries_its_sessions_to_their_end)
 	/* The other end was told. */
 	ck_assert(lane_is_retired(pair.end[1].lane));
 	ck_assert(!lane_has_room(pair.end[1].lane));
-	say(near, "still here");
-	hear(far, "still here");
+	lane_say(near, "still here");
+	lane_hear(&pair, far, "still here");
 	ck_assert_int_eq(pair.end[0].closed, 1);
 	ck_assert_int_eq(pair.end[1].closed, 1);
-	say(far, "indeed");
-	hear(near, "indeed");
+	lane_say(far, "indeed");
+	lane_hear(&pair, near, "indeed");
 	ck_assert_ptr_nonnull(pair.end[0].lane);
 	stream_free(near);
 	stream_free(far);
@@ -461,8 +435,8 @@ START_TEST(a_stalled_reader_among_a_thousand)
 	for (round = 0; round < 3; round++)
 		for (i = 0; i < N; i++) {
 			snprintf(text, sizeof text, "%d %d", round, i);
-			say(near[i], text);
-			hear(far[i], text);
+			lane_say(near[i], text);
+			lane_hear(&pair, far[i], text);
 		}
 	ck_assert_uint_le(pair.end[1].memory.kept, 2 * MUX_WINDOW);
 	stream_abort(stalled);

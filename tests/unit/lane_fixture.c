@@ -178,3 +178,29 @@ lane_pair_connect(struct lane_pair *pair, int from, struct stream **near,
 	ck_assert(*near != NULL && *far != NULL);
 	pair->end[!from].opened = NULL;
 }
+
+void
+lane_say(struct stream *stream, const char *text)
+{
+	size_t put;
+
+	ck_assert_int_eq(stream_write(stream, text, strlen(text), &put),
+	    STREAM_OK);
+	ck_assert_uint_eq(put, strlen(text));
+}
+
+void
+lane_hear(struct lane_pair *pair, struct stream *stream, const char *text)
+{
+	char heard[100] = "";
+	size_t got, len = 0;
+	int i;
+
+	for (i = 0; i < 1000 && len < strlen(text); i++) {
+		lane_pair_turn(pair);
+		if (stream_read(stream, heard + len, sizeof heard - len - 1,
+			&got) == STREAM_OK)
+			len += got;
+	}
+	ck_assert_str_eq(heard, text);
+}

@@ -15,7 +15,7 @@ struct lane_end {
 	struct lane *lane; /* NULL: it is down */
 	char why[100];	   /* then; "": it was retired */
 	unsigned fulls;
-	int closed; /* how often it was told */
+	int closed;	     /* how often it was told */
 	bool refuses, waits; /* how it answers; else it accepts */
 	struct channel *waiting;
 	struct stream **opened; /* where the next stream goes, or NULL */
@@ -41,5 +41,9 @@ void lane_pair_connect(struct lane_pair *pair, int from, struct stream **near,
     struct stream **far);
 
 void lane_pair_turn(struct lane_pair *pair);
+
+/* A few bytes, at once; and until they are there. */
+void lane_say(struct stream *stream, const char *text);
+void lane_hear(struct lane_pair *pair, struct stream *stream, const char *text);
 
 #endif
