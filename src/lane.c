@@ -48,6 +48,7 @@ lane_beat(void *arg)
 		lane->ping_due = true;
 		lane_send_soon(lane);
 	}
+	mux_age(lane->mux, now);
 	if (!lane->used)
 		lane_free_out(lane);
 	lane->used = false;

@@ -16,6 +16,7 @@ mux_new(const struct mux_params *params)
 	TAILQ_INIT(&mux->urgent);
 	TAILQ_INIT(&mux->light);
 	TAILQ_INIT(&mux->heavy);
+	TAILQ_INIT(&mux->grown);
 	return mux;
 }
 

@@ -126,6 +126,9 @@ bool mux_is_dead(const struct mux_channel *channel);
 /* Why the other end reset it: as in wire_reset. */
 uint8_t mux_reset_reason(const struct mux_channel *channel);
 uint64_t mux_kept(const struct mux_channel *channel);
+/* Now and then: the windows of those that idle shrink, so that others may
+ * grow. What was granted before stays so. */
+void mux_age(struct mux *mux, double now);
 
 /* How many bytes of DATA may be taken from it now. */
 size_t mux_allowance(const struct mux_channel *channel);

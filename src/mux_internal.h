@@ -36,6 +36,7 @@ struct mux_channel {
 	TAILQ_ENTRY(mux_channel) entry;	 /* of all */
 	TAILQ_ENTRY(mux_channel) urgent; /* while something is due */
 	TAILQ_ENTRY(mux_channel) ring;	 /* while it waits */
+	TAILQ_ENTRY(mux_channel) grown;	 /* while its window has grown */
 	struct mux *mux;
 	void *holder;
 	uint32_t id; /* 0: not opened yet, or closed */
@@ -81,6 +82,7 @@ struct mux {
 	struct mux_channels all;
 	struct mux_channels urgent;
 	struct mux_channels light, heavy; /* those that wait */
+	struct mux_channels grown;
 	unsigned n, n_ours;
 	unsigned lights; /* turns in a row */
 	uint64_t round;

@@ -157,9 +157,35 @@ mux_set_window(struct mux_channel *channel, uint32_t window)
 {
 	struct mux_memory *memory = channel->mux->params.memory;
 
+	if (mux_growth(channel->window) > 0)
+		TAILQ_REMOVE(&channel->mux->grown, channel, grown);
+	if (mux_growth(window) > 0)
+		TAILQ_INSERT_TAIL(&channel->mux->grown, channel, grown);
 	memory->grown -= mux_growth(channel->window);
 	memory->grown += mux_growth(window);
 	channel->window = window;
+}
+
+static uint32_t
+mux_half_window(const struct mux_channel *channel)
+{
+	return channel->window / 2 < MUX_WINDOW ? MUX_WINDOW :
+						  channel->window / 2;
+}
+
+void
+mux_age(struct mux *mux, double now)
+{
+	struct mux_channel *channel, *next;
+
+	for (channel = TAILQ_FIRST(&mux->grown); channel != NULL;
+	     channel = next) {
+		next = TAILQ_NEXT(channel, grown);
+		if (now - channel->granted_at <= MUX_SLOW)
+			continue;
+		channel->granted_at = now;
+		mux_set_window(channel, mux_half_window(channel));
+	}
 }
 
 bool
@@ -200,7 +226,7 @@ mux_fit_window(struct mux_channel *channel, double elapsed, double rtt)
 	else if (elapsed < 2 * rtt && mux_may_grow(channel))
 		window *= 2;
 	else if (elapsed > MUX_SLOW || window > channel->mux->params.window_max)
-		window = window / 2 < MUX_WINDOW ? MUX_WINDOW : window / 2;
+		window = mux_half_window(channel);
 	if (window != channel->window)
 		mux_set_window(channel, window);
 }

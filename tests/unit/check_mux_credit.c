@@ -82,6 +82,31 @@ START_TEST(windows_grow_and_fall_back)
 }
 END_TEST
 
+/* Without a byte: nobody else is kept small by who once was fast. */
+START_TEST(windows_of_idle_ones_shrink)
+{
+	uint32_t outstanding = MUX_WINDOW;
+	double now = 100;
+	int i;
+
+	reach(OURS);
+	for (i = 0; i < 20; i++)
+		outstanding = window_after(outstanding, &now, 0.01);
+	ck_assert_uint_eq(memory.grown, (16 << 20) - MUX_WINDOW);
+	mux_age(mux, now + 1);
+	ck_assert_uint_eq(memory.grown, (16 << 20) - MUX_WINDOW);
+	for (i = 0; i < 6; i++) {
+		ck_assert_uint_gt(memory.grown, 0);
+		mux_age(mux, now += 11);
+		mux_age(mux, now);
+	}
+	ck_assert_uint_eq(memory.grown, 0);
+	/* What was granted still is; more only once that is used up. */
+	ck_assert_uint_eq(window_after(outstanding - MUX_WINDOW, &now, 1), 0);
+	ck_assert_uint_gt(window_after(MUX_WINDOW, &now, 1), 0);
+}
+END_TEST
+
 START_TEST(windows_shrink_when_memory_is_near)
 {
 	uint32_t outstanding = MUX_WINDOW;
@@ -269,6 +294,7 @@ check_mux_credit(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, early_bytes_and_the_first_window);
 	tcase_add_test(tc, windows_grow_and_fall_back);
+	tcase_add_test(tc, windows_of_idle_ones_shrink);
 	tcase_add_test(tc, windows_shrink_when_memory_is_near);
 	tcase_add_test(tc, who_reads_nothing_gets_no_credit);
 	tcase_add_test(tc, lent_bytes_come_behind_kept_ones);
