@@ -24,15 +24,13 @@ struct user {
 struct users users;
 
 static struct loop_timer *coming;
-static int coming_to; /* a port */
+static int coming_to; /* a place */
 static double coming_rate, came_at;
 
 static int
-user_open(int port, int flags)
+user_open(int place, int flags)
 {
-	struct sockaddr_in sin = { .sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-		.sin_port = htons((uint16_t)port) };
+	struct sockaddr_in sin = world_address(place);
 	int fd = socket(AF_INET, SOCK_STREAM | flags, 0);
 
 	ck_assert_int_ne(fd, -1);
@@ -112,7 +110,7 @@ users_come(const struct side *side, double rate)
 	if (rate == 0)
 		return;
 	coming = loop_timer_new(loop, users_more, NULL);
-	coming_to = world_entry_port(side);
+	coming_to = world_entry(side);
 	coming_rate = rate;
 	came_at = loop_now(loop);
 	loop_timer_set(coming, 0);
@@ -132,7 +130,7 @@ users_wait(void)
 int
 user_connect(const struct side *side)
 {
-	return user_open(world_entry_port(side), 0);
+	return user_open(world_entry(side), 0);
 }
 
 int

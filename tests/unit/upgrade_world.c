@@ -21,7 +21,7 @@
 
 #define WORLD_SECRET "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0ISEhISE="
 
-static int gateway_port, service_port, entry_ports[2];
+static char gateway[40], service_at[40], entries[2][40];
 static struct net_listener *service;
 static struct side *sides;
 static char security[8], more[200];
@@ -130,21 +130,19 @@ load(const char *name)
 
 	snprintf(text, sizeof text,
 	    "daemon = { name = \"%s\"; };\n"
-	    "%s%d%s"
+	    "%s%s%s"
 	    "peers = ( { name = \"%s\"; secret_file = \"%s/secret\";"
-	    " security = \"%s\"; mode = \"%s\"; %s%d%s } );\n"
+	    " security = \"%s\"; mode = \"%s\"; %s%s%s } );\n"
 	    "tunnels = ( { name = \"web\"; peer = \"%s\";"
-	    " %s = \"127.0.0.1:%d\"; %s },\n"
-	    " { name = \"db\"; peer = \"%s\"; %s = \"127.0.0.1:%d\"; %s } );\n",
-	    name, edge ? "gateway = { listen = \"127.0.0.1:" : "#",
-	    gateway_port, edge ? "\"; };\n" : "\n", edge ? "home" : "edge", dir,
-	    security, world_mode,
-	    edge ? "max_channels = " : "connect = \"127.0.0.1:",
-	    edge ? 10000 : gateway_port, edge ? ";" : "\";",
+	    " %s = \"%s\"; %s },\n"
+	    " { name = \"db\"; peer = \"%s\"; %s = \"%s\"; %s } );\n",
+	    name, edge ? "gateway = { listen = \"" : "#", gateway,
+	    edge ? "\"; };\n" : "\n", edge ? "home" : "edge", dir, security,
+	    world_mode, edge ? "max_channels = " : "connect = \"",
+	    edge ? "10000" : gateway, edge ? ";" : "\";",
 	    edge ? "home" : "edge", edge ? "listen" : "connect",
-	    edge ? entry_ports[0] : service_port, more, edge ? "home" : "edge",
-	    edge ? "connect" : "listen", edge ? service_port : entry_ports[1],
-	    more);
+	    edge ? entries[0] : service_at, more, edge ? "home" : "edge",
+	    edge ? "connect" : "listen", edge ? service_at : entries[1], more);
 	snprintf(file, sizeof file, "%s/%s.conf", dir, name);
 	write_file(strrchr(file, '/') + 1, text);
 	config = config_load(file, &errors);
@@ -351,24 +349,26 @@ side_has_left(const struct side *side)
 
 /* --- the world -------------------------------------------------------------- */
 
-/* Of those that the kernel gives to nobody by itself: a successor must find it
- * free again. */
-static int
-free_port(void)
+/* An address of this process's own, so that no two tests meet; and ports that
+ * the kernel gives to nobody by itself: a successor must find them free. */
+struct sockaddr_in
+world_address(int place)
 {
-	struct sockaddr_in sin = { .sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int fd, port, result;
+	uint32_t pid = (uint32_t)getpid();
 
-	do {
-		auth_random(&port, sizeof port);
-		port = 12000 + (int)((unsigned)port % 8000);
-		sin.sin_port = htons((uint16_t)port);
-		fd = socket(AF_INET, SOCK_STREAM, 0);
-		result = bind(fd, (struct sockaddr *)&sin, sizeof sin);
-		close(fd);
-	} while (result == -1);
-	return port;
+	return (struct sockaddr_in){ .sin_family = AF_INET,
+		.sin_port = htons((uint16_t)(12000 + place)),
+		.sin_addr.s_addr = htonl(0x7f010000 + (pid & 0x3fffff)) };
+}
+
+static void
+write_address(int place, char text[40])
+{
+	struct sockaddr_in sin = world_address(place);
+	char host[INET_ADDRSTRLEN];
+
+	inet_ntop(AF_INET, &sin.sin_addr, host, sizeof host);
+	snprintf(text, 40, "%s:%d", host, ntohs(sin.sin_port));
 }
 
 /* One whom the service talks to. */
@@ -433,13 +433,12 @@ world_setup(const char *with_security, const char *with_more)
 	sides = NULL;
 	TAILQ_INIT(&guests);
 	memset(&users, 0, sizeof users);
-	gateway_port = free_port();
-	service_port = free_port();
-	entry_ports[0] = free_port();
-	entry_ports[1] = free_port();
+	write_address(WORLD_ENTRY_EDGE, entries[0]);
+	write_address(WORLD_ENTRY_HOME, entries[1]);
+	write_address(WORLD_GATEWAY, gateway);
+	write_address(WORLD_SERVICE, service_at);
 	write_file("secret", WORLD_SECRET "\n");
-	snprintf(text, sizeof text, "127.0.0.1:%d", service_port);
-	ck_assert_int_eq(addr_parse(text, &addr, &why), 0);
+	ck_assert_int_eq(addr_parse(service_at, &addr, &why), 0);
 	service = net_listen(loop, &addr, text, sizeof text);
 	ck_assert_msg(service != NULL, "%s", text);
 	net_listener_start(service, service_accept, NULL);
@@ -479,9 +478,10 @@ world_turn(double seconds)
 }
 
 int
-world_entry_port(const struct side *side)
+world_entry(const struct side *side)
 {
-	return entry_ports[strcmp(side->name, "edge") == 0 ? 0 : 1];
+	return strcmp(side->name, "edge") == 0 ? WORLD_ENTRY_EDGE :
+						 WORLD_ENTRY_HOME;
 }
 
 void

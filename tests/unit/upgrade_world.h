@@ -11,6 +11,8 @@
 #ifndef UPGRADE_WORLD_H
 #define UPGRADE_WORLD_H
 
+#include <netinet/in.h>
+
 #include <check.h>
 
 #include "gateway.h"
@@ -64,7 +66,15 @@ struct peer *side_peer(const struct side *side); /* its only one */
 struct tunnel *side_entry(const struct side *side);
 
 void world_turn(double seconds);
-int world_entry_port(const struct side *side);
+/* Where everything listens: an address of this process's own. */
+enum world_place {
+	WORLD_GATEWAY,
+	WORLD_SERVICE,
+	WORLD_ENTRY_EDGE,
+	WORLD_ENTRY_HOME
+};
+struct sockaddr_in world_address(int place);
+int world_entry(const struct side *side); /* its place */
 void world_wait_up(const struct side *side);
 bool side_has_left(const struct side *side); /* and is idle */
 
