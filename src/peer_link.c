@@ -251,6 +251,7 @@ peer_make_link(struct peer *peer, const struct peer_link_params *made)
 		.tls = peer->context->tls,
 		.peer = peer->conf,
 		.dialler = peer->conf->dials,
+		.knows_lanes = (made->features & WIRE_FEATURE_MUX) != 0,
 		.address = peer->address,
 		.key = *made->key,
 		.in_use = &peer->in_use,

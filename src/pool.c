@@ -286,6 +286,9 @@ pool_accept(struct pool *pool, const struct wire_attach *attach,
 	*why = "max_channels reached";
 	if (!lane && pool_total(pool) >= (unsigned)peer->max_channels)
 		return -1;
+	*why = "a lane that was not agreed on";
+	if (lane && !pool->params.knows_lanes)
+		return -1;
 	*why = "too many lanes";
 	if (lane && pool->lanes >= POOL_LANES_MAX)
 		return -1;

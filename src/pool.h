@@ -42,6 +42,7 @@ struct pool_params {
 	struct tls *tls;
 	const struct config_peer *peer; /* the pool refers to it */
 	bool dialler;			/* we attach; else we ask */
+	bool knows_lanes;		/* both ends: lanes were agreed on */
 	struct addr_sock address;	/* the link's, to attach to */
 	uint8_t link_id[WIRE_LINK_ID_SIZE];
 	struct auth_key key;
