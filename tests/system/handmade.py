@@ -240,6 +240,8 @@ class Gateway:
         self.is_up.set()
 
     def accept(self, sock, said):
+        # WELCOME is out before the link is made here.
+        assert self.is_up.wait(10)
         link = self.link
         serial, opener = int.from_bytes(said[2], "big"), said[3][0]
         assert said[1] == link.link_id
