@@ -68,7 +68,7 @@ def test_a_lane_that_was_not_agreed_on(edge, security, closing):
     d.wait_up("home")
     with pytest.raises((AssertionError, OSError)):
         old.attach(OPENER_LANE)
-    assert "a lane that was not agreed on" in d.log()
+    wait_until(lambda: "a lane that was not agreed on" in d.log(), 5, "why")
     assert d.is_up("home") and d.peer()["lanes"] == []
     sock = old.attach(OPENER_DIALLER)
     sock.sendall(open_frame("out") + b"early")

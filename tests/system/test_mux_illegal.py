@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: ISC
+"""A peer who has the secret, and does not keep to the protocol of lanes: the
+lane ends, with the reason, and nothing else does."""
+
+import contextlib
+import struct
+
+import pytest
+
+import forge
+from handmade import (DATA, FIN, LANES, RESET, WINDOW, Dialler, data_frame,
+                      open_frame)
+from harness import new_secret, wait_until
+from services import connect, expect_reset, read_exactly
+
+FRAME = 16384           # of DATA
+
+
+def fin(channel, last=0):
+    return forge.frame(FIN, bytes([last]), channel=channel)
+
+
+def reset(channel):
+    return forge.frame(RESET, channel=channel)
+
+
+def window(channel, credit):
+    return forge.frame(WINDOW, struct.pack(">I", credit), channel=channel)
+
+
+def answer(kind, channel):
+    fields = [b"\x01", b"no"] if kind == forge.FAILED else []
+    return forge.frame(kind, *fields, channel=channel)
+
+
+@pytest.fixture
+def edge(daemon, security, echo, listener, closing):
+    """edge(): a daemon, and a peer that dialled it and has two lanes."""
+    secret = new_secret()
+    d = daemon("edge", gateway=["127.0.0.1:0"], peers=[
+        {"name": "home", "secret": secret, "security": security,
+         "mode": "mux"}], tunnels=[
+        dict(name="web", peer="home", listen="127.0.0.1:0"),
+        dict(name="out", peer="home", connect=echo.address),
+        dict(name="slow", peer="home", connect=listener.address)]).start()
+    peer = closing(Dialler(d.gateway(), secret, security))
+    d.peer_by_hand = peer
+    d.lanes_by_hand = [closing(peer.lane()) for _ in range(2)]
+    wait_until(lambda: len(d.peer()["lanes"]) == 2, 10, "two lanes")
+    return d
+
+
+def begin(lane, channel, tunnel="out"):
+    lane.send(open_frame(tunnel, channel))
+    lane.expect(forge.OPENED, channel)
+
+
+# Before anything was opened.
+FRESH = {
+    "OPEN with a number of ours": open_frame("out", 2),
+    "OPEN with a number that is not the next": open_frame("out", 5),
+    "OPEN of a channel that is not closed":
+        open_frame("slow", 1) + open_frame("slow", 1),
+    "OPENED of a channel that is not open": answer(forge.OPENED, 2),
+    "FAILED of a channel that is not open": answer(forge.FAILED, 2),
+    "DATA of a channel that is not open": data_frame(1, b"x"),
+    "FIN of a channel that is not open": fin(1),
+    "RESET of a channel that is not open": reset(1),
+    "WINDOW of a channel that is not open": window(2, 1),
+    "WINDOW before OPENED": open_frame("slow", 1) + window(1, 1),
+    "channel 0": reset(0),
+    "bytes that are no frame": struct.pack(">BBHI", FIN, 0, 1025, 1),
+    "a frame of resumption, which was not agreed":
+        struct.pack(">BBHI", 0x24, 0, 0, 0),
+    "a frame that does not belong on a lane": forge.frame(LANES, b"\x02"),
+}
+
+# On channel 1, which is open.
+OPEN = {
+    "OPENED by who opened": answer(forge.OPENED, 1),
+    "FAILED by who opened": answer(forge.FAILED, 1),
+    "DATA without a byte": data_frame(1, b""),
+    "DATA after FIN": fin(1) + data_frame(1, b"x"),
+    "FIN twice": fin(1) + fin(1),
+    "the last FIN before ours": fin(1, 1),
+    "DATA after the last frame": reset(1) + data_frame(1, b"x"),
+    "RESET after the last frame": reset(1) + reset(1),
+    "WINDOW of nothing": window(1, 0),
+    "WINDOW beyond all bounds": window(1, 0xffffffff),
+}
+
+# After OPENED of a channel that the daemon opened.
+ANSWERED = {
+    "DATA before OPENED": None,
+    "OPENED twice": answer(forge.OPENED, 2),
+    "FAILED after OPENED": answer(forge.FAILED, 2),
+}
+
+
+def ends_alone(d, lane, other, why):
+    """That lane ends, the other one carries a session as before."""
+    with contextlib.suppress(ConnectionError):
+        while lane.read():
+            pass
+    wait_until(lambda: "home: lane lost: %s\n" % why in d.log(), 5,
+               "the reason")
+    other.send(data_frame(1, b"still here"))
+    assert other.expect(DATA, 1) == b"still here"
+    assert d.is_up("home") and not d.peer()["last_error"]
+    assert len(d.peer()["lanes"]) == 1
+    assert not d.peer_by_hand.link.ended
+    other.send(fin(1))
+    other.expect(FIN, 1)
+
+
+@pytest.mark.parametrize("why", list(FRESH) + list(OPEN))
+def test_it_ends_the_lane(edge, why):
+    lane, other = edge.lanes_by_hand
+    begin(other, 1)
+    if why in OPEN:
+        begin(lane, 1, "slow")
+        lane.send(OPEN[why])
+    else:
+        lane.send(FRESH[why])
+    ends_alone(edge, lane, other, why)
+    if why in OPEN and "after the last" not in why:
+        assert edge.closed(1, tunnel="slow")[0]["close_reason"] == "link_lost"
+
+
+@pytest.mark.parametrize("why", ANSWERED)
+def test_it_ends_the_lane_of_a_session_of_ours(edge, why):
+    lane, other = edge.lanes_by_hand
+    begin(other, 1)
+    with connect(edge.tunnel("web")["listen"]) as user:
+        assert lane.expect(forge.OPEN, 2)
+        if ANSWERED[why]:
+            lane.send(answer(forge.OPENED, 2), data_frame(2, b"x"))
+            assert read_exactly(user, 1) == b"x"
+            lane.send(ANSWERED[why])
+            expect_reset(user)
+        else:
+            lane.send(data_frame(2, b"x"))
+            # It was not answered: it is opened once more, elsewhere.
+            assert other.expect(forge.OPEN, 2)
+            other.send(answer(forge.OPENED, 2), data_frame(2, b"y"))
+            assert read_exactly(user, 1) == b"y"
+        ends_alone(edge, lane, other, why)
+        if ANSWERED[why]:
+            assert edge.closed(1)[0]["close_reason"] == "link_lost"
+
+
+def test_more_than_its_credit(edge, listener):
+    """The service reads nothing. All of the window is taken, and more is an
+    error; a little that was granted just then is not."""
+    lane, other = edge.lanes_by_hand
+    begin(other, 1)
+    begin(lane, 1, "slow")
+    service = listener.accept()
+    # What the kernel takes for the service is passed on, and granted anew.
+    sent, credit = 0, 262144
+    while sent < credit:
+        size = min(FRAME, credit - sent)
+        lane.send(data_frame(1, bytes(size)))
+        sent += size
+        if sent < credit:
+            continue
+        lane.sock.sendall(forge.frame(forge.PING, bytes(8)))
+        credit += grants(lane)
+    assert len(edge.peer()["lanes"]) == 2 and len(edge.sessions()) == 2
+    with contextlib.suppress(ConnectionError):
+        for _ in range(4096):
+            lane.send(data_frame(1, bytes(FRAME)))
+        raise AssertionError("64 MiB beyond it were taken")
+    ends_alone(edge, lane, other, "DATA beyond the credit")
+    service.close()
+
+
+def grants(lane):
+    """The credit that was granted before the answer to a PING."""
+    credit = 0
+    while True:
+        kind, _, length, channel = struct.unpack(">BBHI", lane.exactly(8))
+        payload = lane.exactly(length) if length else b""
+        if kind == WINDOW and channel == 1:
+            credit += int.from_bytes(payload[3:], "big")
+        elif kind == forge.PONG:
+            return credit
+        else:
+            assert kind == forge.PING, kind
+
+
+def test_numbers_come_again_only_when_closed(edge):
+    """Ours and theirs: strictly after both lasts."""
+    lane, _ = edge.lanes_by_hand
+    begin(lane, 1)
+    lane.send(data_frame(1, b"one"), fin(1))
+    assert lane.expect(DATA, 1) == b"one"
+    # The echo ends, too: its FIN says that it is the last, ours follows.
+    assert lane.expect(FIN, 1)[3:] == b"\x01"
+    lane.send(fin(1, 1), open_frame("out", 1), data_frame(1, b"two"))
+    lane.expect(forge.OPENED, 1)
+    assert lane.expect(DATA, 1) == b"two"
+    lane.send(reset(1))
+    lane.expect(RESET, 1)
+    lane.send(open_frame("out", 1), data_frame(1, b"three"), fin(1))
+    lane.expect(forge.OPENED, 1)
+    assert lane.expect(DATA, 1) == b"three"
+    assert edge.is_up("home") and len(edge.peer()["lanes"]) == 2
