@@ -22,6 +22,8 @@ BOUND = 120     # seconds of one test's set-up, call or tear-down
 def pytest_configure(config):
     config.addinivalue_line("markers",
                             "bound(seconds): the time this test may take")
+    config.addinivalue_line("markers",
+                            "both_modes: run in mode mux and in mode direct")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -85,15 +87,20 @@ def security(request):
     return request.param
 
 
-# Modules that are run in both modes: what users see, and reloads.
-BOTH_MODES = {"test_data", "test_endings", "test_reload_sessions",
-              "test_mux"}
-
-
 def pytest_generate_tests(metafunc):
-    if metafunc.module.__name__ in BOTH_MODES and \
-            "security" in metafunc.fixturenames:
+    """Tests with the mark `both_modes` are run in both, the others in one:
+    see TUNNELD_MODE."""
+    if metafunc.definition.get_closest_marker("both_modes"):
         metafunc.parametrize("mode", ["mux", "direct"], indirect=True)
+
+
+def pytest_collection_modifyitems(items):
+    """A local tunnel has no mode."""
+    def twice(item):
+        params = getattr(item, "callspec", None) and item.callspec.params
+        return params and params.get("through") == "local" and \
+            params.get("mode") == "direct"
+    items[:] = [item for item in items if not twice(item)]
 
 
 @pytest.fixture(autouse=True)

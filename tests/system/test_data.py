@@ -14,6 +14,8 @@ from services import (BULK_MIB, Flood, Listener, PATTERN, Pump, TIMEOUT, ask,
                       connect, join, read_all, read_exactly, reset, round_trip,
                       send_pattern, take_pattern)
 
+pytestmark = pytest.mark.both_modes
+
 MIB = 1 << 20
 KINDS = [reverse, forward]
 

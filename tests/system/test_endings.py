@@ -14,6 +14,8 @@ from services import (Echo, Flood, PATTERN, Pump, Service, TIMEOUT, ask,
                       join, read_all, read_exactly, refused_user, reset,
                       send_pattern, take_pattern)
 
+pytestmark = pytest.mark.both_modes
+
 MIB = 1 << 20
 KINDS = [reverse, forward]
 

@@ -20,6 +20,7 @@ PATIENT = {"heartbeat": {"interval": 30.0, "timeout": 90.0}}
 
 # --- a peer dies and comes back -------------------------------------------
 
+@pytest.mark.both_modes
 @pytest.mark.parametrize("who", ["edge", "home"])
 @pytest.mark.parametrize("kind", [reverse, forward])
 def test_killed_peer_comes_back(pair, security, echo, who, kind):
@@ -91,13 +92,15 @@ def test_next_try_is_shown(pair_of, security):
 
 # --- silence --------------------------------------------------------------
 
+@pytest.mark.both_modes
 @pytest.mark.parametrize("how", ["drop", "unplug"])
-def test_silent_path_is_found_by_both(far_pair, cable, security, how):
+def test_silent_path_is_found_by_both(far_pair, cable, security, mode, how):
     """Packets vanish and no FIN comes: found within the heartbeat's timeout
     at both ends, and not before half of it. The session on the path outlives
-    the link, which comes back, if it has a connection of its own."""
+    the link, which comes back, if it has a connection of its own; else it is
+    lost with its lane, in the same time."""
     a, b = cable
-    p = far_pair(security, link=dict(QUICK, mode="direct"))
+    p = far_pair(security, link=QUICK)
     entry = p.entry("web")
     user = a.call(connect, entry)
     with user:
@@ -112,24 +115,34 @@ def test_silent_path_is_found_by_both(far_pair, cable, security, how):
 
         def look():
             for d in p.both():
-                if d not in found and not d.is_up():
+                if d not in found and not d.is_up() and \
+                        (mode == "direct" or not d.sessions()):
                     found[d] = time.monotonic() - began
             return len(found) == 2
         wait_until(look, 10, "both ends to find the silence")
         for d, took in found.items():
             # The timeout, one tick of a clock, and what a poll costs.
             assert took < (2.0 + 0.5 + 0.5) * FACTOR, (d.name, took)
+            assert took > 1.0, (d.name, took)
             assert d.peer()["last_error"]
+            assert d.peer()["lanes"] == []
         if how == "drop":
             a.drop_none()
         else:
             a.run("ip", "link", "set", "veth0", "up")
         p.wait_up(20)
-        ask(user, b"the old session is still there")
-        assert [r["uid"] for r in p.edge.sessions()] == [uid]
+        if mode == "direct":
+            ask(user, b"the old session is still there")
+            assert [r["uid"] for r in p.edge.sessions()] == [uid]
+        else:
+            expect_reset(user)
+            for d in p.both():
+                wait_until(lambda d=d: len(d.peer()["lanes"]) == 2, 10,
+                           "both lanes")
         a.call(lambda: round_trip(entry))
     for d in p.both():
-        assert d.closed_one(uid)["close_reason"] == "closed"
+        assert d.closed_one(uid)["close_reason"] == \
+            ("closed" if mode == "direct" else "link_lost")
 
 
 def test_silence_on_an_idle_channel_hurts_nobody(far_pair, cable, security):
@@ -159,6 +172,7 @@ def outage(p):
     p.edge.wait_not_up()
 
 
+@pytest.mark.both_modes
 def test_user_of_an_outage_is_served_after_it(pair, security, echo):
     """He arrives during 3 s of outage, speaks at once, and is answered."""
     p = pair(security, [reverse("web", echo.address)])
@@ -200,6 +214,7 @@ def test_hold_of_zero_refuses_at_once(pair, security, echo):
     round_trip(entry)
 
 
+@pytest.mark.both_modes
 def test_hold_expires(pair, security, echo):
     p = pair(security, [reverse("web", echo.address, entry={"hold": 1.0})])
     entry = p.entry("web")
@@ -215,6 +230,7 @@ def test_hold_expires(pair, security, echo):
     assert row["down_bytes"] == 0
 
 
+@pytest.mark.both_modes
 def test_held_users_are_bounded(pair, security, echo):
     p = pair(security, [reverse("web", echo.address,
                                 entry={"max_held": 3})])
@@ -274,6 +290,7 @@ def test_newcomer_is_refused_while_the_old_one_lives(pair, security, echo,
     round_trip(p.entry("web"))
 
 
+@pytest.mark.both_modes
 def test_newcomer_replaces_one_that_does_not_answer(pair, security, echo,
                                                     daemon):
     """The old daemon hangs; another takes over within about 2 s; when the
@@ -311,6 +328,7 @@ def proxied(pair_of, closing):
     return make
 
 
+@pytest.mark.both_modes
 def test_returning_daemon_replaces_its_old_link(proxied, security, echo):
     """The home lost its link, the edge has not noticed: the same instance
     comes with a higher epoch and gets in at once."""
@@ -323,6 +341,7 @@ def test_returning_daemon_replaces_its_old_link(proxied, security, echo):
     round_trip(p.entry("web"))
 
 
+@pytest.mark.both_modes
 def test_sessions_outlive_a_lost_link(proxied, security, listener):
     """The link's connection is cut, the session's is not."""
     p = proxied(security, [reverse("web", listener.address)], link=PATIENT)
@@ -354,6 +373,7 @@ def test_sessions_outlive_a_lost_link(proxied, security, listener):
                         row["close_reason"]) == (6, 5, "closed")
 
 
+@pytest.mark.both_modes
 def test_kill_reaches_the_peer_after_a_lost_link(proxied, security,
                                                  listener):
     p = proxied(security, [reverse("web", listener.address)], link=PATIENT)
@@ -409,18 +429,24 @@ def quiet(wires):
     return seen[-1]
 
 
+@pytest.mark.both_modes
 def test_user_is_not_given_one_dead_channel_after_another(proxied, security,
-                                                          closing):
+                                                          mode, closing):
     """The home dies while his service is dialled. The edge learns of it in
-    one turn, of his channel first, of the idle ones next and of the link at
-    last: he is held, and served when the home is back."""
+    one turn, of his channel (or lane) first, of the other ones next and of the
+    link at last: he is held, and served when the home is back."""
     service = closing(BlackHole())
     patience = {"connect_timeout": 60.0}
     p = proxied(security, [reverse("web", service.address,
                                    entry=dict(patience, hold=60.0),
                                    exit=patience)],
-                link=dict(PATIENT, pool=4, mode="direct"))
-    wait_until(lambda: p.edge.peer()["channels_idle"] == 4, 10, "a pool")
+                link=dict(PATIENT, pool=4, lanes=4))
+
+    def spare():
+        peer = p.edge.peer()
+        return 4 == (len(peer["lanes"]) if mode == "mux" else
+                     peer["channels_idle"])
+    wait_until(spare, 10, "a pool, or lanes")
     channels = p.proxy.wires[1:]
     before = quiet(channels)
     with connect(p.entry("web")) as user:
@@ -429,8 +455,7 @@ def test_user_is_not_given_one_dead_channel_after_another(proxied, security,
             lambda: [wire for wire, length in zip(channels, before)
                      if len(wire.record[1]) > length], 10, "an OPEN")
         assert p.edge.sessions()[0]["state"] == "opening"
-        wait_until(lambda: p.edge.peer()["channels_idle"] == 4, 10,
-                   "the pool to be full again")
+        wait_until(spare, 10, "the pool to be full again")
         link, *idle = [wire for wire in p.proxy.wires if wire is not used]
         p.edge.signal(signal.SIGSTOP)
         for wire in p.proxy.wires:

@@ -14,6 +14,7 @@ def lanes(d):
     return [lane for lane in d.peer()["lanes"] if lane["state"] == "up"]
 
 
+@pytest.mark.both_modes
 def test_the_entry_decides(pair, security, mode, echo):
     """Session by session, and the exit serves both."""
     p = pair(security, [

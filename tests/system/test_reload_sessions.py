@@ -15,6 +15,8 @@ from services import (Pump, ask, connect, expect_end, expect_reset, is_alive,
 from test_disable import Case, case
 from tool import tool
 
+pytestmark = pytest.mark.both_modes
+
 LONG = {"hold": 60.0}
 
 
