@@ -112,6 +112,9 @@ peer_pool_lane(struct framing *framing, void *arg)
 
 	if (lanes_add(peer->lanes, framing) != 0 && peer->pool != NULL)
 		pool_lane_gone(peer->pool);
+	/* Fewer may be wanted than when it was dialled. */
+	if (peer->conf->dials)
+		loop_task_queue(peer->context->loop, &peer->lanes_need);
 }
 
 static bool
