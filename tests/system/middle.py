@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: ISC
 """A man in the middle."""
 
+import collections
 import contextlib
 import socket
 import struct
 import threading
+import time
 
 from services import connect, listen, written
 
@@ -33,6 +35,8 @@ class Wire:
 
     def pump(self, way):
         source, sink = ((self.near, self.far), (self.far, self.near))[way]
+        if self.proxy.delay:
+            sink = Later(sink, self.proxy.delay)
         try:
             while True:
                 data = source.recv(65536)
@@ -57,13 +61,61 @@ class Wire:
                     sink.close()
 
 
+class Later:
+    """What is sent arrives some time later, and so does the end; as much may
+    be under way as is sent meanwhile."""
+
+    BOUND = 256 << 20
+
+    def __init__(self, sock, delay):
+        self.sock = sock
+        self.delay = delay
+        self.queue = collections.deque()
+        self.size = 0
+        self.news = threading.Condition()
+        threading.Thread(target=self.carry, daemon=True).start()
+
+    def put(self, data):
+        with self.news:
+            assert self.size < self.BOUND
+            self.size += len(data or b"")
+            self.queue.append((time.monotonic() + self.delay, data))
+            self.news.notify()
+
+    sendall = put
+
+    def carry(self):
+        with contextlib.suppress(OSError):
+            while True:
+                with self.news:
+                    self.news.wait_for(lambda: self.queue)
+                    due, data = self.queue.popleft()
+                time.sleep(max(0, due - time.monotonic()))
+                if data is None:
+                    self.sock.shutdown(socket.SHUT_RDWR)
+                    break
+                self.sock.sendall(data)
+                with self.news:
+                    self.size -= len(data)
+
+    def shutdown(self, how):
+        self.put(None)
+
+    def setsockopt(self, *what):
+        """A reset is an end here."""
+
+    def close(self):
+        self.put(None)
+
+
 class Proxy:
     """Stands between two daemons, records both ways, and may tamper:
     `tamper(wire, way, data)` returns what is passed on; way 0 is towards the
-    gateway."""
+    gateway. With `delay` everything takes so many seconds, each way."""
 
-    def __init__(self, target, address="127.0.0.1:0", tamper=None):
+    def __init__(self, target, address="127.0.0.1:0", tamper=None, delay=0):
         self.target = target
+        self.delay = delay
         self.tamper = tamper
         self.wires = []
         self.sock = listen(address)
