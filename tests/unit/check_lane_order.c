@@ -254,6 +254,36 @@ START_TEST(small_writes_of_a_turn_leave_together)
 }
 END_TEST
 
+START_TEST(other_frames_of_a_turn_go_first)
+{
+	struct wire_open open = { .tunnel = "web", .source = "unix:" };
+	struct stream *stream, *other;
+	struct channel *channel;
+	size_t put;
+
+	open_lane(SOCK_STREAM);
+	stream = open_stream(2, 0);
+	other = open_stream(4, 0);
+	hear();
+	heard_len = 0;
+	stream_abort(other);
+	stream_free(other);
+	ck_assert_int_eq(stream_write(stream, "xyz", 3, &put), STREAM_OK);
+	/* And OPEN before its first bytes. */
+	channel = lane_open(pair.end[0].lane);
+	ck_assert_int_eq(channel_send_open(channel, &open), 0);
+	ck_assert_int_eq(stream_write(channel_stream(channel), "early", 5,
+			     &put),
+	    STREAM_OK);
+	hear();
+	ck_assert_uint_eq(bulk_before(WIRE_RESET, 4), 0);
+	ck_assert_uint_eq(bulk_before(WIRE_OPEN, 1), 3);
+	ck_assert_uint_eq(bulk_before(WIRE_DATA, 1), 3);
+	channel_abort(channel);
+	stream_free(stream);
+}
+END_TEST
+
 START_TEST(who_is_alone_sends_large_frames)
 {
 	static uint8_t bytes[1 << 18];
@@ -293,6 +323,7 @@ main(void)
 	tcase_add_test(tc, a_keystroke_beside_eight_bulk_transfers);
 	tcase_add_test(tc, no_bulk_goes_before_other_frames);
 	tcase_add_test(tc, small_writes_of_a_turn_leave_together);
+	tcase_add_test(tc, other_frames_of_a_turn_go_first);
 	tcase_add_test(tc, who_is_alone_sends_large_frames);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);
