@@ -4,6 +4,7 @@
 import contextlib
 import random
 import socket
+import struct
 import sys
 import threading
 import time
@@ -96,6 +97,54 @@ def wait_quiet(floods):
     wait_until(quiet, 30, "floods to stop", 0.3)
 
 
+class Stream(threading.Thread):
+    """Sends a stream of its own for as long as it can; check(sock) reads what
+    came of it."""
+
+    BLOCK = 16384
+
+    def __init__(self, sock, number):
+        super().__init__(daemon=True)
+        self.sock = sock
+        self.number = number
+        self.sent = 0
+        self.error = None
+        self.start()
+
+    def block(self, index):
+        return struct.pack(">QQ", self.number, index) * (self.BLOCK // 16)
+
+    def run(self):
+        try:
+            while True:
+                left = self.block(self.sent // self.BLOCK)
+                left = left[self.sent % self.BLOCK:]
+                self.sent += self.sock.send(left)
+        except OSError as error:
+            self.error = error
+
+    def check(self, sock, limit=None):
+        """Up to the end, or so many: (how many, "end" or "reset" or None)."""
+        got = 0
+        while limit is None or got < limit:
+            try:
+                data = sock.recv(self.BLOCK - got % self.BLOCK)
+            except ConnectionResetError:
+                return got, "reset"
+            except TimeoutError:
+                raise AssertionError(
+                    "stream %d stands still after %d bytes of %d" %
+                    (self.number, got, self.sent))
+            if not data:
+                return got, "end"
+            block = self.block(got // self.BLOCK)
+            place = got % self.BLOCK
+            assert data == block[place:place + len(data)], \
+                "stream %d: wrong bytes at %d" % (self.number, got)
+            got += len(data)
+        return got, None
+
+
 # --- memory -------------------------------------------------------------------
 
 @pytest.mark.parametrize("kind", [reverse, forward])
@@ -114,10 +163,10 @@ def test_link_memory_is_a_bound(pair, security, echo, listener, kind):
     users, services, floods = [], [], []
     before = mib(keeper)
     try:
-        for _ in range(60):
-            users.append(connect(p.entry("slow"), rcvbuf=4096))
+        for index in range(60):
+            users.append(connect(p.entry("slow"), rcvbuf=65536))
             services.append(listener.accept())
-            floods.append(Flood(services[-1]))
+            floods.append(Stream(services[-1], index))
         wait_until(lambda: "link_memory is used up" in keeper.log(), 20,
                    "the bound to be reached")
         wait_quiet(floods)
@@ -130,6 +179,10 @@ def test_link_memory_is_a_bound(pair, security, echo, listener, kind):
         # Who is told at one end is told at the other.
         for d in p.both():
             d.wait_sessions(80 - sum(1 for f in floods if f.error), 10)
+        # Whatever came before a reset came in order; and the others' all.
+        for user, flood in zip(users, floods):
+            got, ending = flood.check(user, None if flood.error else 6 * MIB)
+            assert ending == ("reset" if flood.error else None), got
     finally:
         for sock in users + services + others:
             sock.close()
