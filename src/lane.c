@@ -314,6 +314,9 @@ lane_evict(struct lane *lane)
 
 	if (channel == NULL || lane->dead != NULL)
 		return;
+	if (lane->current == channel)
+		lane->current = NULL;
+	lane_drop_pipe(mux_holder(channel));
 	mux_evict(channel);
 	lane_send_soon(lane);
 	lane_stream_tell(mux_holder(channel), true, false);
@@ -324,7 +327,7 @@ lane_most_kept(const struct lane *lane)
 {
 	const struct mux_channel *channel = mux_greediest(lane->mux);
 
-	return channel == NULL ? 0 : mux_kept(channel);
+	return channel == NULL ? 0 : mux_held(channel);
 }
 
 void

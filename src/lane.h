@@ -84,7 +84,8 @@ struct channel *lane_open(struct lane *lane);
 size_t lane_backlog(const struct lane *lane);
 unsigned lane_channels(const struct lane *lane);
 
-/* Resets the channel that keeps most; false: none keeps anything. */
+/* What the channel has that keeps most, in memory and in its pipe; and resets
+ * that one. Not within a callback. */
 uint64_t lane_most_kept(const struct lane *lane);
 void lane_evict(struct lane *lane);
 

@@ -167,6 +167,7 @@ static size_t
 lane_fill_pipe(struct lane_stream *ls)
 {
 	struct lane *lane = ls->lane;
+	const struct mux_memory *memory = lane->params.memory;
 	ssize_t n;
 
 	if (ls->pipe == NULL)
@@ -186,6 +187,8 @@ lane_fill_pipe(struct lane_stream *ls)
 	lane->bulk = true;
 	lane->small = 0;
 	lane_set_piped(ls, ls->in_pipe + (size_t)n);
+	if (memory->kept > memory->bound)
+		lane->params.handler->full(lane->params.arg);
 	return (size_t)n;
 }
 

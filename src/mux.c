@@ -405,7 +405,7 @@ mux_greediest(const struct mux *mux)
 	struct mux_channel *channel, *most = NULL;
 
 	TAILQ_FOREACH(channel, &mux->all, entry)
-		if (channel->kept > (most == NULL ? 0 : most->kept))
+		if (mux_held(channel) > (most == NULL ? 0 : mux_held(most)))
 			most = channel;
 	return most;
 }

@@ -126,6 +126,7 @@ bool mux_is_dead(const struct mux_channel *channel);
 /* Why the other end reset it: as in wire_reset. */
 uint8_t mux_reset_reason(const struct mux_channel *channel);
 uint64_t mux_kept(const struct mux_channel *channel);
+uint64_t mux_held(const struct mux_channel *channel); /* and what is piped */
 /* Now and then: the windows of those that idle shrink, so that others may
  * grow. What was granted before stays so. */
 void mux_age(struct mux *mux, double now);
@@ -192,9 +193,10 @@ bool mux_is_waited_for(const struct mux *mux);
 void mux_lose(struct mux *mux);
 struct mux_channel *mux_next_lost(struct mux *mux);
 
-/* Takes what is kept from who holds it: as if the other end had reset it. */
+/* Takes what is kept from who holds it: as if the other end had reset it. What
+ * the other end says meanwhile is discarded: there would be a gap before it. */
 void mux_evict(struct mux_channel *channel);
-/* The one that keeps most, NULL: none keeps anything. Walks over all. */
+/* The one that holds most, NULL: none holds anything. Walks over all. */
 struct mux_channel *mux_greediest(const struct mux *mux);
 
 #endif

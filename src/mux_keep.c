@@ -110,6 +110,12 @@ mux_kept(const struct mux_channel *channel)
 	return channel->kept;
 }
 
+uint64_t
+mux_held(const struct mux_channel *channel)
+{
+	return (uint64_t)channel->kept + channel->piped;
+}
+
 bool
 mux_is_dead(const struct mux_channel *channel)
 {
@@ -239,8 +245,8 @@ mux_passed(struct mux_channel *channel, size_t len, double now, double rtt)
 	uint32_t grant;
 
 	(void)len;
-	if (channel->state != MUX_OPEN || !channel->held || channel->fin_got ||
-	    channel->last_got || channel->mux->lost ||
+	if (channel->state != MUX_OPEN || !channel->held || channel->let_go ||
+	    channel->fin_got || channel->last_got || channel->mux->lost ||
 	    used > channel->window / 2)
 		return;
 	mux_fit_window(channel, now - channel->granted_at, rtt);

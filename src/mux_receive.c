@@ -93,7 +93,7 @@ mux_on_data(struct mux *mux, uint32_t id, size_t len, struct mux_channel **out)
 	if (len > channel->allowed)
 		return "DATA beyond the credit";
 	channel->allowed -= (uint32_t)len;
-	*out = channel->held ? channel : NULL;
+	*out = channel->held && !channel->let_go ? channel : NULL;
 	return NULL;
 }
 

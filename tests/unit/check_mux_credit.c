@@ -286,6 +286,35 @@ START_TEST(without_credit_nobody_waits)
 }
 END_TEST
 
+/* No WINDOW after the RESET: it would meet another channel. */
+START_TEST(who_is_evicted_gets_no_credit)
+{
+	static const uint8_t data[MUX_WINDOW / 2];
+	struct mux_channel *out;
+
+	reach(OURS);
+	ck_assert_ptr_null(mux_on_data(mux, 1, sizeof data, &out));
+	ck_assert_int_eq(mux_keep(channel, data, sizeof data), 0);
+	ck_assert_ptr_null(mux_on_data(mux, 1, 20000, &out));
+	mux_set_piped(channel, 20000);
+	ck_assert_uint_eq(mux_held(channel), sizeof data + 20000);
+	mux_evict(channel);
+	ck_assert(mux_is_dead(channel));
+	ck_assert_uint_eq(memory.kept, 0);
+	emit(WIRE_RESET);
+	mux_passed(channel, 20000, 1, 0);
+	nothing_due();
+	out = channel;
+	ck_assert_ptr_null(mux_on_data(mux, 1, 1000, &out));
+	ck_assert_ptr_null(out);
+	take(WIRE_RESET, 1);
+	ck_assert_uint_eq(mux_id(channel), 0);
+	mux_close(channel, true, 0);
+	nothing_due();
+	ck_assert_uint_eq(mux_count(mux), 0);
+}
+END_TEST
+
 TCase *
 check_mux_credit(void)
 {
@@ -297,6 +326,7 @@ check_mux_credit(void)
 	tcase_add_test(tc, windows_of_idle_ones_shrink);
 	tcase_add_test(tc, windows_shrink_when_memory_is_near);
 	tcase_add_test(tc, who_reads_nothing_gets_no_credit);
+	tcase_add_test(tc, who_is_evicted_gets_no_credit);
 	tcase_add_test(tc, lent_bytes_come_behind_kept_ones);
 	tcase_add_test(tc, turns_go_round);
 	tcase_add_test(tc, many_light_ones_do_not_starve_a_heavy_one);
