@@ -292,6 +292,7 @@ def test_bad_words(pair, echo):
 
 # --- disconnect -----------------------------------------------------------
 
+@pytest.mark.both_modes
 @pytest.mark.parametrize("who", ["edge", "home"])
 def test_disconnect(pair, security, echo, who):
     """The link goes down with who did it as its reason, sessions of direct

@@ -19,6 +19,7 @@ from services import (Flood, Listener, Pump, ask, connect, drain, expect_reset,
 
 # --- the end of a daemon --------------------------------------------------
 
+@pytest.mark.both_modes
 @pytest.mark.parametrize("who", ["edge", "home"])
 def test_sigterm_with_live_sessions(pair, security, listener, echo, who):
     """Exit 0 in under 2 s though data flows, a reader sleeps and a user is
@@ -270,6 +271,7 @@ def test_unix_listener_is_open_to_all_and_its_own(daemon, echo):
 
 # --- the limits of a tunnel -----------------------------------------------
 
+@pytest.mark.both_modes
 @pytest.mark.parametrize("end", ["entry", "exit"])
 def test_max_sessions(pair, security, echo, closing, end):
     p = pair(security, [reverse("web", echo.address,
@@ -306,6 +308,7 @@ def test_allow_and_deny(pair, security, echo, end, rule):
         assert [r["source"].split(":")[0] for r in denied] == ["127.0.0.2"]
 
 
+@pytest.mark.both_modes
 @pytest.mark.parametrize("end", ["entry", "exit"])
 def test_idle_timeout(pair, security, echo, end):
     p = pair(security, [reverse("web", echo.address,
@@ -324,6 +327,7 @@ def test_idle_timeout(pair, security, echo, end):
     assert len(rows) == 1
 
 
+@pytest.mark.both_modes
 def test_connect_timeout(far_pair, cable, security):
     """A service behind a black hole."""
     a, b = cable

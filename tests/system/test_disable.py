@@ -173,6 +173,7 @@ def test_held_users_go(pair, echo, closing):
 
 # --- a peer ---------------------------------------------------------------
 
+@pytest.mark.both_modes
 @pytest.mark.parametrize("who", ["accepts", "dials"])
 def test_peer_off_and_on(pair, security, echo, who):
     """Its link goes down and stays so, at either end; running sessions go
@@ -226,6 +227,7 @@ def test_enabled_peer_is_dialled_at_once(pair, echo):
     p.wait_up(deadline=5)
 
 
+@pytest.mark.both_modes
 def test_peer_off_with_its_sessions(pair, echo, closing):
     p = pair("plain", [reverse("web", echo.address),
                        forward("db", echo.address)],

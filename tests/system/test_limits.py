@@ -62,6 +62,7 @@ def test_more_bulk_sessions_than_pipes(pair, security, listener, user):
         d.wait_sessions(0, deadline=20)
 
 
+@pytest.mark.both_modes
 @pytest.mark.parametrize("kind", [reverse, forward])
 def test_waves_of_pipes(pair, security, echo, user, kind):
     """Many bulk sessions come, go and come again: pipes are not used up."""
@@ -222,6 +223,7 @@ def answers(d):
         return None
 
 
+@pytest.mark.both_modes
 def test_channels_are_bounded(pair, security, echo):
     """max_channels: users past it wait or are refused; it is never
     exceeded, and none is lost for ever."""
@@ -252,6 +254,7 @@ def test_channels_are_bounded(pair, security, echo):
     round_trip(entry, PATTERN[:1000])
 
 
+@pytest.mark.both_modes
 @pytest.mark.parametrize("bound", ["both", "edge", "home"])
 @pytest.mark.parametrize("kind", [reverse, forward])
 def test_freed_channel_serves_who_waits(pair, security, listener, kind,

@@ -183,6 +183,8 @@ def test_link_memory_is_a_bound(pair, security, echo, listener, kind):
         for user, flood in zip(users, floods):
             got, ending = flood.check(user, None if flood.error else 6 * MIB)
             assert ending == ("reset" if flood.error else None), got
+        for d in p.both():
+            assert "lane lost" not in d.log()
     finally:
         for sock in users + services + others:
             sock.close()

@@ -126,7 +126,7 @@ def test_one_that_is_dialled(dials, security):
 
 def test_lanes_that_were_not_agreed_on(dials, security):
     gateway, d = dials(0)
-    d.wait_up("edge")
+    assert gateway.is_up.wait(10)
     gateway.link.sock.sendall(forge.frame(LANES, b"\x02"))
     wait_until(lambda: d.peer()["last_error"], 10, "an error")
     assert d.peer()["last_error"] == \

@@ -266,6 +266,7 @@ def try_round_trip(p):
         return False
 
 
+@pytest.mark.both_modes
 def test_bits_flipped_under_tls_never_reach_anybody(pair_of, listener,
                                                     closing):
     """A flipped bit in the data ends the session with a reset; not one wrong
@@ -311,6 +312,7 @@ def test_bits_flipped_under_tls_never_reach_anybody(pair_of, listener,
     wait_until(lambda: p.edge.is_up(), 10, "the link")
 
 
+@pytest.mark.both_modes
 def test_truncated_tls_is_a_reset(pair_of, listener, closing):
     """A FIN that nobody sealed (no close_notify) is not an end."""
     p = pair_of("tls", [reverse("web", listener.address)])

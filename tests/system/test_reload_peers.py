@@ -63,6 +63,7 @@ def back_again(p):
         settled(d)
 
 
+@pytest.mark.both_modes
 def test_new_address(busy):
     home = busy.home
     began = time.monotonic()
@@ -79,6 +80,7 @@ def test_new_address(busy):
     assert "configuration changed" in ends_of(busy.edge)[0]["reason"]
 
 
+@pytest.mark.both_modes
 @pytest.mark.parametrize("first", ["edge", "home"])
 def test_new_secret(busy, first):
     """In the same file; from the first reload on the old one is of no
@@ -108,6 +110,7 @@ def test_other_security(busy):
         assert d.peer()["security"] == new
 
 
+@pytest.mark.both_modes
 def test_other_name(busy):
     """The gateway knows us by two names."""
     peers = busy.edge.config["peers"]
@@ -125,6 +128,7 @@ def test_other_name(busy):
     back_again(busy)
 
 
+@pytest.mark.both_modes
 def test_roles_swap(busy):
     """Who was dialled dials."""
     edge, home = busy.both()
@@ -150,6 +154,7 @@ OTHERS = [{"heartbeat": {"interval": 3.0, "timeout": 50.0}},
           {"reconnect": {"min": 0.2, "max": 5.0}}]
 
 
+@pytest.mark.both_modes
 def test_link_is_not_touched(busy):
     """By any other key, alone or all together, under load."""
     enough = threading.Event()
@@ -170,6 +175,7 @@ def test_link_is_not_touched(busy):
         assert not ends_of(d)
 
 
+@pytest.mark.both_modes
 def test_heartbeat_at_once(pair, security, echo):
     """The link that is up is watched with the new times."""
     p = pair(security, [reverse("web", echo.address)],
@@ -199,6 +205,7 @@ def test_pool_at_once(pair, security, echo):
     round_trip(p.entry("web"))
 
 
+@pytest.mark.both_modes
 def test_max_channels_at_once(pair, echo, closing):
     p = pair("plain", [reverse("web", echo.address,
                                entry={"connect_timeout": 60.0})],
@@ -317,6 +324,7 @@ def test_users_held_for_a_removed_peer(pair, echo):
 
 # --- come and go ----------------------------------------------------------
 
+@pytest.mark.both_modes
 def test_removed_and_there_again(busy):
     """Its sessions run on, its link ends and says why; when it is there
     again, so is the link."""
@@ -346,6 +354,7 @@ def test_removed_and_there_again(busy):
         expect_reset(user)
 
 
+@pytest.mark.both_modes
 def test_gone_with_its_last_session(busy):
     """Nothing of a removed peer is left after that."""
     edge, home = busy.both()
@@ -397,6 +406,7 @@ def test_new_peer_is_let_in(pair, daemon, echo, closing):
     round_trip(edge.tunnel("web")["listen"])
 
 
+@pytest.mark.both_modes
 def test_tunnel_moves_to_another_peer(busy, closing):
     """Old sessions stay with the old one."""
     edge = busy.edge

@@ -29,6 +29,7 @@ def end_of(p, who):
 
 # --- the whole of it ------------------------------------------------------
 
+@pytest.mark.both_modes
 @pytest.mark.parametrize("who", ["edge", "home"])
 @pytest.mark.parametrize("kind", [reverse, forward])
 def test_upgrade(pair, security, echo, who, kind):
@@ -128,6 +129,7 @@ def test_another_version(mastered):
     round_trip(mastered.entry("web"))
 
 
+@pytest.mark.both_modes
 def test_both_ends_at_once(mastered):
     p = mastered
     with connect(p.entry("web")) as user:

@@ -151,6 +151,7 @@ def upgrade_both(p, times, between):
             between()
 
 
+@pytest.mark.both_modes
 @pytest.mark.parametrize("kind", [reverse, forward])
 def test_streams(pair, security, listener, kind):
     """Bytes flow both ways through upgrades of either end; all of them

@@ -165,6 +165,7 @@ def test_killed_by_selectors(three, words):
     round_trip(p.entry("web"))
 
 
+@pytest.mark.both_modes
 def test_killed_by_the_far_end(three):
     """Its CLOSE finds the worker that has the session, link or no link."""
     p, d, users, pids = three
@@ -243,6 +244,7 @@ def test_one_that_dies(three):
 
 # --- recorded -------------------------------------------------------------
 
+@pytest.mark.both_modes
 @pytest.mark.parametrize("kind", [reverse, forward])
 def test_recorded_once(pair, security, echo, kind):
     """Every session has one row at either end, with all its bytes, those of
@@ -281,6 +283,7 @@ def test_recorded_once(pair, security, echo, kind):
             assert row["reason"] != "daemon_lost"
 
 
+@pytest.mark.both_modes
 def test_lost_with_all_of_it(mastered):
     """Counters of draining sessions are written, too: after the end of
     everything they are there."""
@@ -302,6 +305,7 @@ def test_lost_with_all_of_it(mastered):
 
 # --- the end of draining --------------------------------------------------
 
+@pytest.mark.both_modes
 def test_drain_timeout(mastered):
     """Then its sessions end, recorded as what they are, and it goes. Those
     of others do not, and status said when."""
@@ -370,6 +374,7 @@ def test_17_upgrades(mastered):
     round_trip(p.entry("web"))
 
 
+@pytest.mark.both_modes
 def test_a_half_closed_session(mastered, closing):
     """The user has ended; the answer comes after the upgrade."""
     p = mastered
