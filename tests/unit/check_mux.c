@@ -13,6 +13,11 @@ static const uint8_t types[] = { WIRE_OPEN, WIRE_OPENED, WIRE_FAILED, WIRE_DATA,
 
 /* What is wrong with it, NULL: nothing. In the order of types. */
 #define NOT_OPEN(name) name " of a channel that is not open"
+#define AFTER_LAST                                                        \
+	"OPENED after the last frame", "FAILED after the last frame",     \
+	    "DATA after the last frame", "FIN after the last frame",      \
+	    "FIN after the last frame", "RESET after the last frame",     \
+	    "WINDOW after the last frame"
 static const char *const wrong[STATES][8] = {
 	[NONE] = { NULL, NOT_OPEN("OPENED"), NOT_OPEN("FAILED"),
 	    NOT_OPEN("DATA"), NOT_OPEN("FIN"), NOT_OPEN("FIN"),
@@ -45,6 +50,31 @@ static const char *const wrong[STATES][8] = {
 	[CLOSED] = { "OPEN with a number of ours", NOT_OPEN("OPENED"),
 	    NOT_OPEN("FAILED"), NOT_OPEN("DATA"), NOT_OPEN("FIN"),
 	    NOT_OPEN("FIN"), NOT_OPEN("RESET"), NOT_OPEN("WINDOW") },
+	[DROPPED] = { "OPEN with a number of ours", NULL, NULL,
+	    "DATA before OPENED", "FIN before OPENED", "FIN before OPENED",
+	    NULL, "WINDOW before OPENED" },
+	[WAITING] = { "OPEN with a number of ours", "OPENED twice",
+	    "FAILED after OPENED", "DATA after FIN", "FIN twice", NULL, NULL,
+	    NULL },
+	[RESET] = { "OPEN with a number of ours", AFTER_LAST },
+	[FAILED] = { "OPEN with a number of ours", AFTER_LAST },
+	[EVICTED] = { "OPEN with a number of ours", "OPENED twice",
+	    "FAILED after OPENED", NULL, NULL, "the last FIN before ours", NULL,
+	    NULL },
+	[EARLY] = { "OPEN of a channel that is not closed",
+	    "OPENED by who opened", "FAILED by who opened", "DATA after FIN",
+	    "FIN twice", "the last FIN before ours", NULL,
+	    "WINDOW before OPENED" },
+	[THEIR_HALF] = { "OPEN of a channel that is not closed",
+	    "OPENED by who opened", "FAILED by who opened", NULL, NULL, NULL,
+	    NULL, NULL },
+	[THEIR_BOTH] = { "OPEN of a channel that is not closed",
+	    "OPENED by who opened", "FAILED by who opened", "DATA after FIN",
+	    "FIN twice", NULL, NULL, NULL },
+	[THEIR_RESET] = { "OPEN of a channel that is not closed", AFTER_LAST },
+	[THEIR_CLOSED] = { NULL, NOT_OPEN("OPENED"), NOT_OPEN("FAILED"),
+	    NOT_OPEN("DATA"), NOT_OPEN("FIN"), NOT_OPEN("FIN"),
+	    NOT_OPEN("RESET"), NOT_OPEN("WINDOW") },
 };
 
 START_TEST(every_frame_in_every_state)

@@ -107,43 +107,93 @@ open_ours(void)
 	return channel;
 }
 
-uint32_t
-reach(enum state state)
+/* Ours, from the moment on that it is answered. */
+static void
+reach_ours(enum state state)
 {
-	struct wire_refusal refusal = { .code = WIRE_FAILED_REFUSED };
-
-	if (state == NONE)
-		return 2;
-	if (state == ANSWERING || state == THEIRS || state == REFUSED) {
-		take(WIRE_OPEN, 2);
-		if (state == THEIRS) {
-			mux_accept(channel);
-			emit(WIRE_OPENED);
-		} else if (state == REFUSED) {
-			mux_refuse(channel, &refusal);
-			emit(WIRE_FAILED);
-		}
-		return 2;
-	}
-	open_ours();
-	emit(WIRE_OPEN);
-	if (state == OPENING)
-		return 1;
 	take(WIRE_OPENED, 1);
 	if (state == HALF || state == BOTH || state == CLOSED) {
 		mux_finish(channel);
 		emit_fin(false);
 	}
-	if (state == FINISHED || state == BOTH || state == CLOSED)
+	if (state == FINISHED || state == BOTH || state == CLOSED ||
+	    state == WAITING)
 		take(WIRE_FIN, 1);
-	if (state == CLOSED) {
+	if (state == CLOSED || state == WAITING) {
+		mux_finish(channel);
 		emit_fin(true);
+	}
+	if (state == CLOSED) {
 		take(LAST, 1);
 		mux_close(channel, false, 0);
 	}
 	if (state == RESETTING) {
 		mux_close(channel, true, 0);
 		emit(WIRE_RESET);
+	}
+	if (state == RESET)
+		take(WIRE_RESET, 1);
+	if (state == EVICTED)
+		mux_evict(channel);
+}
+
+static void
+reach_theirs(enum state state)
+{
+	struct wire_refusal refusal = { .code = WIRE_FAILED_REFUSED };
+
+	take(WIRE_OPEN, 2);
+	if (state == EARLY)
+		take(WIRE_FIN, 2);
+	if (state == REFUSED) {
+		mux_refuse(channel, &refusal);
+		emit(WIRE_FAILED);
+	}
+	if (state == ANSWERING || state == EARLY || state == REFUSED)
+		return;
+	mux_accept(channel);
+	emit(WIRE_OPENED);
+	if (state == THEIR_HALF || state == THEIR_BOTH) {
+		mux_finish(channel);
+		emit_fin(false);
+	}
+	if (state == THEIR_BOTH)
+		take(WIRE_FIN, 2);
+	if (state == THEIR_RESET || state == THEIR_CLOSED)
+		take(WIRE_RESET, 2);
+	if (state == THEIR_CLOSED) {
+		emit(WIRE_RESET);
+		mux_close(channel, false, 0);
+	}
+}
+
+uint32_t
+reach(enum state state)
+{
+	switch (state) {
+	case NONE:
+		return 2;
+	case ANSWERING:
+	case THEIRS:
+	case REFUSED:
+	case EARLY:
+	case THEIR_HALF:
+	case THEIR_BOTH:
+	case THEIR_RESET:
+	case THEIR_CLOSED:
+		reach_theirs(state);
+		return 2;
+	default:
+		open_ours();
+		emit(WIRE_OPEN);
+	}
+	if (state == FAILED) {
+		take(WIRE_FAILED, 1);
+	} else if (state == DROPPED) {
+		mux_close(channel, true, 0);
+		emit(WIRE_RESET);
+	} else if (state != OPENING) {
+		reach_ours(state);
 	}
 	return 1;
 }

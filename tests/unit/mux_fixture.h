@@ -43,6 +43,16 @@ enum state {
 	RESETTING, /* ours; RESET sent */
 	REFUSED,   /* theirs; FAILED sent */
 	CLOSED,	   /* ours, closed */
+	DROPPED,   /* ours; RESET sent before an answer came */
+	WAITING,   /* ours; our FIN was the last, theirs is due */
+	RESET,	   /* ours; their RESET has come, the answer is due */
+	FAILED,	   /* ours; their FAILED has come, the answer is due */
+	EVICTED,   /* ours; RESET is due */
+	EARLY,	   /* theirs, not answered, and their FIN has come */
+	THEIR_HALF,
+	THEIR_BOTH,
+	THEIR_RESET,
+	THEIR_CLOSED,
 	STATES
 };
 
