@@ -21,6 +21,8 @@ hold(struct mux_channel *channel, enum mux_news news, uint8_t choice)
 		mux_refuse(channel, &refusal);
 	} else if (news == MUX_NEWS_OPENED && choice % 4 == 1) {
 		mux_accept(channel);
+	} else if (choice % 16 == 6) {
+		mux_evict(channel);
 	} else if (news == MUX_NEWS_REFUSED || choice % 8 == 2) {
 		mux_close(channel, choice % 2 == 0, choice);
 	} else if (mux_peek(channel, &bytes, &len) == MUX_BYTES) {
@@ -65,7 +67,7 @@ take_message(struct mux *mux, const uint8_t *data, size_t size,
 		return 0;
 	*why = mux_on_message(mux, &msg, &news, &channel);
 	if (*why == NULL && channel != NULL)
-		hold(channel, news, msg.channel & 0xff);
+		hold(channel, news, (uint8_t)(msg.channel ^ data[1] >> 1));
 	return used;
 }
 
@@ -120,28 +122,69 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	return 0;
 }
 
-size_t
-fuzz_seed(unsigned index, uint8_t *data)
-{
-	/* What an opener says, and an answering end, in some order. */
-	static const uint8_t types[] = { WIRE_OPEN, WIRE_OPENED, WIRE_FAILED,
-		WIRE_DATA, WIRE_FIN, WIRE_RESET, WIRE_WINDOW };
-	struct wire_message msg = { 0 };
-	size_t n = sizeof types;
+/* What an opener says, and an answering end, in some order. */
+static const uint8_t types[] = { WIRE_OPEN, WIRE_OPENED, WIRE_FAILED, WIRE_DATA,
+	WIRE_FIN, WIRE_RESET, WIRE_WINDOW };
 
-	if (index >= 4 * n)
-		return 0;
-	msg.type = types[index % n];
-	msg.channel = 1 + index / (unsigned)n;
-	if (msg.type == WIRE_OPEN) {
+/* Whole lives of channels, and what is done about it here: see hold(). */
+#define LAST 0x91 /* FIN with `last` */
+static const struct talk {
+	uint8_t type, channel, choice;
+} talks[][9] = {
+	{ { WIRE_OPENED, 2, 8 }, { WIRE_DATA, 2, 0 }, { WIRE_WINDOW, 2, 8 },
+	    { WIRE_DATA, 2, 0 }, { WIRE_FIN, 2, 8 }, { WIRE_WINDOW, 2, 3 },
+	    { LAST, 2, 8 } },
+	{ { WIRE_OPEN, 1, 1 }, { WIRE_DATA, 1, 0 }, { WIRE_FIN, 1, 8 },
+	    { WIRE_WINDOW, 1, 3 }, { LAST, 1, 8 }, { WIRE_OPEN, 1, 1 },
+	    { WIRE_DATA, 1, 0 }, { WIRE_RESET, 1, 8 } },
+	{ { WIRE_FAILED, 2, 0 }, { WIRE_OPENED, 4, 8 }, { WIRE_RESET, 4, 8 },
+	    { WIRE_OPEN, 1, 1 }, { WIRE_OPEN, 3, 0 }, { WIRE_RESET, 1, 8 },
+	    { WIRE_OPEN, 1, 1 }, { WIRE_RESET, 3, 8 }, { WIRE_DATA, 1, 0 } },
+	{ { WIRE_OPEN, 1, 1 }, { WIRE_DATA, 1, 0 }, { WIRE_WINDOW, 1, 6 },
+	    { WIRE_DATA, 1, 0 }, { WIRE_FIN, 1, 8 }, { WIRE_RESET, 1, 8 },
+	    { WIRE_OPEN, 1, 1 } },
+};
+
+static size_t
+put_frame(uint8_t type, uint32_t channel, uint8_t *data)
+{
+	struct wire_message msg = { .type = type, .channel = channel };
+
+	if (type == LAST) {
+		msg.type = WIRE_FIN;
+		msg.fin.last = 1;
+	} else if (type == WIRE_OPEN) {
 		strcpy(msg.open.tunnel, "ssh");
 		strcpy(msg.open.source, "192.0.2.1:50000");
-	} else if (msg.type == WIRE_WINDOW || msg.type == WIRE_OPENED) {
+	} else if (type == WIRE_WINDOW || type == WIRE_OPENED) {
 		msg.window.credit = 262144;
-	} else if (msg.type == WIRE_DATA) {
-		wire_encode_data(data, msg.channel, 8);
+	} else if (type == WIRE_DATA) {
+		wire_encode_data(data, channel, 8);
 		memcpy(data + WIRE_HEADER_SIZE, "12345678", 8);
 		return WIRE_HEADER_SIZE + 8;
 	}
-	return wire_encode(&msg, data, FUZZ_INPUT_MAX);
+	return wire_encode(&msg, data, WIRE_FRAME_MAX);
+}
+
+size_t
+fuzz_seed(unsigned index, uint8_t *data)
+{
+	unsigned n = (unsigned)sizeof types;
+	const struct talk *talk;
+	size_t len = 0, i;
+
+	if (index < 4 * n)
+		return put_frame(types[index % n], 1 + index / n, data);
+	index -= 4 * n;
+	if (index >= sizeof talks / sizeof *talks)
+		return 0;
+	for (i = 0; i < sizeof *talks / sizeof **talks; i++) {
+		talk = &talks[index][i];
+		if (talk->type == 0)
+			break;
+		n = (unsigned)put_frame(talk->type, talk->channel, data + len);
+		data[len + 1] = (uint8_t)((talk->choice ^ talk->channel) << 1);
+		len += n;
+	}
+	return len;
 }
