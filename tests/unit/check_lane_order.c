@@ -196,8 +196,7 @@ START_TEST(a_keystroke_beside_eight_bulk_transfers)
 	ck_assert_int_eq(stream_write(key, "k", 1, &put), STREAM_AGAIN);
 	/* It is told when its turn has come. */
 	stream_free(bulks[0].stream);
-	bulks[0] = (struct bulk){ .stream = key,
-		.sent = (16 << 20) - 16384 };
+	bulks[0] = (struct bulk){ .stream = key, .sent = (16 << 20) - 16384 };
 	stream_watch(key, loop, bulk_ready, &bulks[0]);
 	hear();
 	/* Those that were amid a quantum may have ended it. */

@@ -13,10 +13,10 @@ static const uint8_t types[] = { WIRE_OPEN, WIRE_OPENED, WIRE_FAILED, WIRE_DATA,
 
 /* What is wrong with it, NULL: nothing. In the order of types. */
 #define NOT_OPEN(name) name " of a channel that is not open"
-#define AFTER_LAST                                                        \
-	"OPENED after the last frame", "FAILED after the last frame",     \
-	    "DATA after the last frame", "FIN after the last frame",      \
-	    "FIN after the last frame", "RESET after the last frame",     \
+#define AFTER_LAST                                                    \
+	"OPENED after the last frame", "FAILED after the last frame", \
+	    "DATA after the last frame", "FIN after the last frame",  \
+	    "FIN after the last frame", "RESET after the last frame", \
 	    "WINDOW after the last frame"
 static const char *const wrong[STATES][8] = {
 	[NONE] = { NULL, NOT_OPEN("OPENED"), NOT_OPEN("FAILED"),
