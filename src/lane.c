@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 #include "lane_internal.h"
 
+#include <sys/ioctl.h>
+
+#include <linux/sockios.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -295,10 +299,22 @@ lane_open(struct lane *lane)
 	return lc == NULL ? NULL : &lc->base;
 }
 
+/* What the kernel has not sent, or not had acknowledged. */
+static size_t
+lane_in_kernel(const struct lane *lane)
+{
+	int n = 0;
+
+	if (ioctl(stream_fd(lane->stream), SIOCOUTQ, &n) != 0 || n < 0)
+		return 0;
+	return (size_t)n;
+}
+
 size_t
 lane_backlog(const struct lane *lane)
 {
-	return lane->out_len - lane->out_start + lane->out_rest;
+	return lane->out_len - lane->out_start + lane->out_rest +
+	    lane_in_kernel(lane);
 }
 
 unsigned

@@ -80,7 +80,8 @@ bool lane_has_room(const struct lane *lane);
 /* A channel that can be opened; NULL: memory, or it takes none. */
 struct channel *lane_open(struct lane *lane);
 
-/* Bytes that wait to be sent, or nearly so: who has least is the best one. */
+/* Bytes that wait to be sent, here and in the kernel, or are under way: who has
+ * least is the best one. */
 size_t lane_backlog(const struct lane *lane);
 unsigned lane_channels(const struct lane *lane);
 

@@ -231,10 +231,14 @@ lanes_retire(struct lanes *lanes)
 	lanes_limit(lanes, 0);
 }
 
+/* So little more is no reason to take another lane. */
+#define LANES_SAME 16384
+
 static bool
 lanes_is_better(const struct lane *lane, const struct lane *best)
 {
-	size_t a = lane_backlog(lane), b = lane_backlog(best);
+	size_t a = lane_backlog(lane) / LANES_SAME;
+	size_t b = lane_backlog(best) / LANES_SAME;
 
 	if (a != b)
 		return a < b;
