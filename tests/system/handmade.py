@@ -73,6 +73,13 @@ def tagged(said):
     return [said[tag] for tag in sorted(said)]
 
 
+def hang_up(sock):
+    """Even if a thread waits in recv()."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
+
+
 class Link:
     """The link of a handmade peer; PING is answered, all else is kept."""
 
@@ -112,7 +119,7 @@ class Link:
             return found()
 
     def close(self):
-        self.sock.close()
+        hang_up(self.sock)
 
 
 class Dialler:
@@ -169,7 +176,7 @@ class Dialler:
 
     def close(self):
         for sock in self.socks:
-            sock.close()
+            hang_up(sock)
 
 
 class Gateway:
@@ -258,7 +265,7 @@ class Gateway:
             self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
         for sock in self.socks:
-            sock.close()
+            hang_up(sock)
 
 
 # --- lanes and channels ------------------------------------------------------

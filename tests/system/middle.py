@@ -111,11 +111,14 @@ class Later:
 class Proxy:
     """Stands between two daemons, records both ways, and may tamper:
     `tamper(wire, way, data)` returns what is passed on; way 0 is towards the
-    gateway. With `delay` everything takes so many seconds, each way."""
+    gateway. With `delay` everything takes so many seconds, each way;
+    `rcvbuf` bounds what comes from the gateway and is not read yet."""
 
-    def __init__(self, target, address="127.0.0.1:0", tamper=None, delay=0):
+    def __init__(self, target, address="127.0.0.1:0", tamper=None, delay=0,
+                 rcvbuf=None):
         self.target = target
         self.delay = delay
+        self.rcvbuf = rcvbuf
         self.tamper = tamper
         self.wires = []
         self.sock = listen(address)
@@ -129,7 +132,8 @@ class Proxy:
             except OSError:
                 return
             try:
-                far = connect(self.target, timeout=None)
+                far = connect(self.target, timeout=None,
+                              rcvbuf=self.rcvbuf)
             except OSError:
                 near.close()
                 continue

@@ -2,17 +2,21 @@
 """TLS 1.3 with an external key, which Python's ssl cannot do before 3.13: by
 the library that the daemon uses, too."""
 
+import contextlib
 import ctypes
-import struct
+import select
+import socket
+import threading
 
 LABEL = b"EXPERIMENTAL tunneld/1 link"
 TLS1_3 = 0x0304
 SUITE = b"\x13\x01"
 VERIFY_PEER = 1
 SET_MIN, SET_MAX = 123, 124
-ERROR_ZERO_RETURN = 6
+WANT_READ, WANT_WRITE, ERROR_ZERO_RETURN = 2, 3, 6
 
 _ssl = ctypes.CDLL("libssl.so.3")
+_crypto = ctypes.CDLL("libcrypto.so.3")
 _POINTERS = """TLS_client_method TLS_server_method SSL_CTX_new SSL_new
     SSL_SESSION_new SSL_CIPHER_find"""
 for _name in _POINTERS.split():
@@ -28,7 +32,7 @@ FIND = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p,
 
 class TlsSocket:
     """A socket whose handshake is done; blocking. With `name` it is the end
-    that dialled. For one thread at a time."""
+    that dialled. One thread may read while another one writes."""
 
     def __init__(self, sock, secret, name=None):
         self.sock = sock
@@ -49,16 +53,30 @@ class TlsSocket:
             _ssl.SSL_CTX_set_psk_find_session_callback(self.ctx,
                                                        self.callback)
         self.ssl = ctypes.c_void_p(_ssl.SSL_new(self.ctx))
-        timeout = sock.gettimeout()
-        sock.settimeout(None)
-        # The kernel's own deadlines: the library must find it blocking.
-        for option in (20, 21):     # SO_RCVTIMEO, SO_SNDTIMEO
-            sock.setsockopt(1, option, _timeval(timeout or 0))
+        self.timeout = sock.gettimeout()
+        self.lock = threading.Lock()
+        sock.setblocking(False)
         _ssl.SSL_set_fd(self.ssl, sock.fileno())
-        done = (_ssl.SSL_connect if name else _ssl.SSL_accept)(self.ssl)
-        if done != 1:
-            raise ConnectionResetError("TLS handshake: %d" %
-                                       _ssl.SSL_get_error(self.ssl, done))
+        self.call(_ssl.SSL_connect if name else _ssl.SSL_accept)
+
+    def call(self, function, *args):
+        """Repeats it until it is done: what it returns, 0 at the end."""
+        poll = select.poll()
+        while True:
+            with self.lock:
+                done = function(self.ssl, *args)
+                if done > 0:
+                    return done
+                error = _ssl.SSL_get_error(self.ssl, done)
+                _crypto.ERR_clear_error()
+            if error == ERROR_ZERO_RETURN:
+                return 0
+            if error not in (WANT_READ, WANT_WRITE):
+                raise ConnectionResetError("TLS: error %d" % error)
+            poll.register(self.sock, select.POLLIN if error == WANT_READ
+                          else select.POLLOUT)
+            if not poll.poll(self.timeout and self.timeout * 1000):
+                raise TimeoutError("TLS")
 
     def session(self, ssl):
         session = ctypes.c_void_p(_ssl.SSL_SESSION_new())
@@ -89,26 +107,20 @@ class TlsSocket:
 
     def recv(self, count):
         data = ctypes.create_string_buffer(count)
-        got = _ssl.SSL_read(self.ssl, data, count)
-        if got > 0:
-            return data.raw[:got]
-        if _ssl.SSL_get_error(self.ssl, got) == ERROR_ZERO_RETURN:
-            return b""
-        raise ConnectionResetError("TLS read")
+        return data.raw[:self.call(_ssl.SSL_read, data, count)]
 
     def sendall(self, data):
         # Without SSL_MODE_ENABLE_PARTIAL_WRITE it is all or nothing.
-        if data and _ssl.SSL_write(self.ssl, bytes(data), len(data)) <= 0:
-            raise ConnectionResetError("TLS write")
+        if data:
+            self.call(_ssl.SSL_write, bytes(data), len(data))
 
     def shutdown(self, how):
-        _ssl.SSL_shutdown(self.ssl)
+        """Of the connection, without a word of TLS."""
+        self.sock.shutdown(how)
 
     def close(self):
         """What the library holds goes with the process: a thread may be in
-        it."""
+        it, which shutdown() wakes."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
-
-
-def _timeval(seconds):
-    return struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))

@@ -206,3 +206,99 @@ def test_numbers_come_again_only_when_closed(edge):
     lane.expect(forge.OPENED, 1)
     assert lane.expect(DATA, 1) == b"three"
     assert edge.is_up("home") and len(edge.peer()["lanes"]) == 2
+
+
+# --- what is legal, and rare ---------------------------------------------------
+
+def test_a_uid_is_opened_once(edge):
+    """On another lane, too; whoever repeats it is told."""
+    lane, other = edge.lanes_by_hand
+    uid = bytes(range(16))
+    lane.send(open_frame("out", 1, uid=uid))
+    lane.expect(forge.OPENED, 1)
+    other.send(open_frame("out", 1, uid=uid))
+    refusal = other.expect(forge.FAILED, 1)
+    assert refusal[:4] == b"\x01\x00\x01\x07"
+    other.send(reset(1))
+    begin(other, 1)
+    lane.send(data_frame(1, b"hello"))
+    assert lane.expect(DATA, 1) == b"hello"
+
+
+def test_a_refusal_and_its_number(edge):
+    """FAILED is answered, and only then is its number used again."""
+    lane, _ = edge.lanes_by_hand
+    for _ in range(3):
+        lane.send(open_frame("nosuch", 1) + data_frame(1, bytes(60000)))
+        assert lane.expect(forge.FAILED, 1)[:4] == b"\x01\x00\x01\x05"
+        lane.send(fin(1) + reset(1))
+    begin(lane, 1)
+    assert edge.is_up("home") and len(edge.peer()["lanes"]) == 2
+
+
+def test_a_kill_says_so(edge):
+    """RESET tells, whichever of it and of CLOSE is first."""
+    lane, _ = edge.lanes_by_hand
+    begin(lane, 1)
+    row, = edge.wait_sessions(1)
+    edge.ctl("kill", row["id"])
+    assert lane.expect(RESET, 1) == b"\x01\x00\x01\x01"
+    lane.send(reset(1))
+    assert edge.closed_one(row["uid"])["close_reason"] == "killed"
+    begin(lane, 1)
+    row, = edge.wait_sessions(1)
+    lane.send(forge.frame(RESET, b"\x01", channel=1))
+    lane.expect(RESET, 1)
+    assert edge.closed_one(row["uid"])["close_reason"] == "killed_by_peer"
+    begin(lane, 1)
+    row, = edge.wait_sessions(1)
+    lane.send(reset(1))
+    lane.expect(RESET, 1)
+    assert edge.closed_one(row["uid"])["close_reason"] == "reset"
+
+
+def test_early_bytes_and_their_end(edge):
+    """As much as may follow OPEN, and FIN, before anybody answered."""
+    lane, _ = edge.lanes_by_hand
+    data = bytes(range(256)) * 256
+    lane.send(open_frame("out", 1), data_frame(1, data[:40000]),
+              data_frame(1, data[40000:]), fin(1))
+    lane.expect(forge.OPENED, 1)
+    got = b""
+    while len(got) < len(data):
+        got += lane.expect(DATA, 1)
+    assert got == data
+    assert lane.expect(FIN, 1)[3:] == b"\x01"
+    lane.send(fin(1, 1))
+    edge.wait_sessions(0)
+    row, = edge.closed(1)
+    assert (row["up_bytes"], row["down_bytes"], row["close_reason"]) == \
+        (65536, 65536, "closed")
+
+
+def test_lanes_are_bounded(edge, closing):
+    """By what nobody needs, however many are attached."""
+    peer = edge.peer_by_hand
+    count = 2
+    with pytest.raises((AssertionError, OSError)):
+        while count < 100:
+            closing(peer.lane())
+            count += 1
+    assert 16 <= count <= 32
+    wait_until(lambda: "too many lanes" in edge.log(), 5, "why")
+    for lane in edge.lanes_by_hand:
+        begin(lane, 1)
+    assert edge.is_up("home")
+
+
+def test_a_lane_that_ends(edge):
+    """In order, with sessions on it: they are lost, the other's are not."""
+    lane, other = edge.lanes_by_hand
+    begin(lane, 1)
+    begin(other, 1)
+    lost = {row["uid"] for row in edge.wait_sessions(2)}
+    lane.close()
+    row, = edge.closed(1)
+    assert row["close_reason"] == "link_lost" and row["uid"] in lost
+    other.send(data_frame(1, b"still here"))
+    assert other.expect(DATA, 1) == b"still here"

@@ -5,10 +5,10 @@ has entries in mode mux serves them as ever, with a connection for each."""
 import pytest
 
 import forge
-from handmade import (LANES, MUX, OPENER_DIALLER, OPENER_GATEWAY, OPENER_LANE,
+from handmade import (DATA, LANES, MUX, OPENER_DIALLER, OPENER_GATEWAY, OPENER_LANE,
                       Dialler, Gateway, open_frame)
 from harness import new_secret, wait_until
-from services import ask, connect, read_exactly
+from services import ask, connect, read_exactly, reset
 
 MUXED = {"mode": "mux"}
 QUICK = {"reconnect": {"min": 0.1, "max": 0.4}}
@@ -83,6 +83,34 @@ def test_features_nobody_knows(edge, security, closing):
     assert newer.features == MUX
     assert newer.link.wait(LANES)[1] == {1: b"\x02"}
     d.wait_up("home")
+
+
+def test_one_that_is_upgraded_and_back(edge, security, closing):
+    """What its users wait for is what the link of the moment knows."""
+    d, secret = edge
+    listen = d.tunnel("web")["listen"]
+    for features, mode in ((0, "direct"), (MUX, "mux"), (0, "direct")):
+        user = connect(listen)      # while there is no link
+        with user:
+            user.sendall(b"hello")
+            d.wait_sessions(1)
+            peer = closing(Dialler(d.gateway(), secret, security,
+                                   features=features))
+            d.wait_up("home")
+            if features:
+                lane = peer.lane()
+                assert lane.expect(forge.OPEN, 2)
+                lane.send(forge.frame(forge.OPENED, channel=2))
+                assert lane.expect(DATA, 2) == b"hello"
+            else:
+                sock = peer.attach(OPENER_GATEWAY)
+                assert opened(sock)[2] == b"web"
+                assert read_exactly(sock, 5) == b"hello"
+            assert [r["mode"] for r in d.wait_sessions(1)] == [mode]
+            reset(user)
+        d.wait_sessions(0)
+        peer.close()
+        d.wait_not_up("home")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 sessions are open, and over a path with a delay."""
 
 import contextlib
+import threading
 import time
 
 import pytest
@@ -98,6 +99,83 @@ def test_lanes_come_and_go_under_sessions(pair, security, echo, kind):
     assert [d.peer()["since"] for d in p.both()] == since
 
 
+@pytest.fixture
+def held_up(pair_of, closing):
+    """A pair whose wires can be stopped: p.stop(wire) returns what ends
+    it; towards the home."""
+    def make(security, tunnels, **kw):
+        stopped = {}
+
+        def tamper(wire, way, data):
+            wire.passed[way] += len(data)
+            if way == 1 and wire in stopped:
+                stopped[wire].wait(60)
+            return data
+
+        def stop(wire):
+            stopped[wire] = threading.Event()
+            return stopped[wire]
+        p = pair_of(security, tunnels, **kw)
+        p.edge.start()
+        p.proxy = closing(Proxy(p.edge.gateway(), tamper=tamper,
+                                rcvbuf=32768))
+        p.stop = stop
+        p.point_home(p.proxy.address)
+        p.home.start()
+        p.wait_up()
+        return p
+    return make
+
+
+def test_new_sessions_avoid_a_busy_lane(held_up, security, listener, echo):
+    """A session begins on the lane that has the least to send, and one on a
+    lane that stands still goes on where it was."""
+    p = held_up(security, [
+        reverse("bulk", listener.address, entry={"mode": "mux"}),
+        reverse("web", echo.address, entry={"mode": "mux"})])
+    wait_lanes(p, 2)
+    user, service = join(p, listener, "bulk")
+    sender = Pump(send_pattern, user, 64 * MIB)
+    read_exactly(service, 1 * MIB)
+    lane = max(p.proxy.wires[1:], key=lambda wire: wire.passed[1])
+    free = p.stop(lane)
+
+    def same(seen=[]):
+        seen.append(lane.passed[1])
+        return len(seen) > 2 and seen[-1] == seen[-3]
+    wait_until(same, 10, "the lane to stand still", 0.1)
+    taker = Pump(take_pattern, service)
+    others = [connect(p.entry("web")) for _ in range(10)]
+    for other in others:
+        ask(other)
+    assert sorted(row["sessions"] for row in lanes(p.edge)) == [1, 10]
+    free.set()
+    sender.result()
+    assert taker.result()[0] == 63 * MIB
+    for sock in others + [user, service]:
+        sock.close()
+
+
+def test_all_lanes_are_lost(held_up, security, echo):
+    """And the link is not: they are dialled anew, and who comes meanwhile
+    waits for one."""
+    p = held_up(security, [reverse("web", echo.address,
+                                   entry={"mode": "mux"})])
+    wait_lanes(p, 2)
+    users = [connect(p.entry("web")) for _ in range(4)]
+    for user in users:
+        ask(user)
+    for wire in p.proxy.wires[1:]:
+        wire.shut()
+    for d in p.both():
+        assert [row["close_reason"] for row in d.closed(4)] == \
+            ["link_lost"] * 4
+    for user in users:
+        user.close()
+    round_trip(p.entry("web"))
+    wait_lanes(p, 2)
+
+
 # --- modes -------------------------------------------------------------------
 
 @pytest.mark.parametrize("whose", ["tunnel", "peer"])
@@ -162,24 +240,60 @@ def fetch(p, listener, size):
         return time.monotonic() - began
 
 
+def soonest(tries, body):
+    """The least of a few, since a busy machine takes its time."""
+    took = []
+    for _ in range(tries):
+        began = time.monotonic()
+        body()
+        took.append(time.monotonic() - began)
+    return min(took)
+
+
+@pytest.mark.both_modes
+@pytest.mark.parametrize("kind", [reverse, forward])
+def test_no_round_trip_is_lost(far, security, listener, kind):
+    """A request goes right behind OPEN, and a first answer of all of the
+    first window needs no more than one round trip."""
+    p = far(security, [kind("web", listener.address)])
+    round = 0.05
+    answer = bytes(200000)
+
+    def request():
+        user = connect(p.entry("web"))
+        user.sendall(b"x" * 60000)
+        service = listener.accept()
+        with user, service:
+            read_exactly(service, 60000)
+            service.sendall(answer)
+            read_exactly(user, len(answer))
+    request()
+    took = soonest(8, request)
+    assert took > round * 0.9
+    assert took < round * 1.7 * FACTOR
+
+
 @pytest.mark.parametrize("kind", [reverse, forward])
 def test_windows_grow_with_the_path(far, security, listener, kind):
     """What a fixed window of 256 KiB takes 20 round trips a 5 MiB for goes
     far faster, unless window_max forbids; and again once it allows."""
-    size = 8 * MIB
+    size = 12 * MIB
     slow = size / 262144 * 0.05
+
+    def is_quick():
+        """A machine may be busy once, or twice."""
+        return any(fetch(p, listener, size) < slow * 0.6 * FACTOR
+                   for _ in range(3))
     p = far(security, [kind("web", listener.address, entry={"mode": "mux"})])
     receiver = p.end("web", "entry")
-    took = fetch(p, listener, size)
-    assert took < slow / 2 * (2 if SLOW else 1), took
+    assert is_quick()
     receiver.config["peers"][0]["window_max"] = 262144
     apply(receiver)
     took = fetch(p, listener, size)
     assert took > slow * 0.8, took
     del receiver.config["peers"][0]["window_max"]
     apply(receiver)
-    took = fetch(p, listener, size)
-    assert took < slow / 2 * (2 if SLOW else 1), took
+    assert is_quick()
 
 
 def test_a_window_that_has_grown_is_a_bound(far, security, listener):
