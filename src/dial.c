@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "net.h"
 
@@ -16,8 +15,7 @@
 
 struct dial_attempt {
 	struct dial *dial;
-	struct loop_watch *watch;
-	int fd; /* -1: not begun, or failed */
+	struct stream *stream; /* NULL: not begun, or failed */
 };
 
 struct dial {
@@ -41,11 +39,8 @@ static void dial_try_next(void *arg);
 static void
 dial_drop_attempt(struct dial_attempt *attempt)
 {
-	loop_watch_free(attempt->watch);
-	attempt->watch = NULL;
-	if (attempt->fd != -1)
-		close(attempt->fd);
-	attempt->fd = -1;
+	stream_free(attempt->stream);
+	attempt->stream = NULL;
 }
 
 static void
@@ -67,8 +62,7 @@ dial_cancel(struct dial *dial)
 {
 	if (dial == NULL)
 		return;
-	if (dial->outcome.fd != -1)
-		close(dial->outcome.fd);
+	stream_free(dial->outcome.stream);
 	dial_free(dial);
 }
 
@@ -141,24 +135,27 @@ dial_connected(struct dial_attempt *attempt)
 	struct dial *dial = attempt->dial;
 	size_t i;
 
-	dial->outcome.fd = attempt->fd;
+	dial->outcome.stream = attempt->stream;
 	dial->outcome.to = dial->addresses[attempt - dial->attempts];
-	attempt->fd = -1;
+	attempt->stream = NULL;
 	for (i = 0; i < dial->n; i++)
 		dial_drop_attempt(&dial->attempts[i]);
 	dial_end(dial, DIAL_OK, "");
 }
 
 static void
-dial_ready(int fd, bool readable, bool writable, void *arg)
+dial_ready(bool readable, bool writable, void *arg)
 {
 	struct dial_attempt *attempt = arg;
 	int error = 0;
 	socklen_t len = sizeof error;
 
-	(void)readable;
-	(void)writable;
-	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == -1)
+	if (attempt->stream == NULL || !writable) /* the callee will see */
+		return;
+	/* An error tells both. */
+	if (readable &&
+	    getsockopt(stream_fd(attempt->stream), SOL_SOCKET, SO_ERROR, &error,
+		&len) == -1)
 		error = errno;
 	if (error == 0) {
 		dial_connected(attempt);
@@ -174,21 +171,23 @@ static int
 dial_begin(struct dial_attempt *attempt, const struct addr_sock *sock)
 {
 	struct dial *dial = attempt->dial;
+	int fd;
 
-	attempt->fd = socket(sock->sa.sa_family,
+	fd = socket(sock->sa.sa_family,
 	    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (attempt->fd == -1)
+	if (fd == -1)
 		return errno;
-	net_setup(attempt->fd);
-	if (connect(attempt->fd, &sock->sa, sock->len) == 0) {
+	net_setup(fd);
+	attempt->stream = stream_new(fd);
+	if (attempt->stream == NULL)
+		return ENOMEM;
+	if (connect(fd, &sock->sa, sock->len) == 0) {
 		dial_connected(attempt);
 		return 0;
 	}
 	if (errno != EINPROGRESS)
 		return errno;
-	attempt->watch = loop_watch_new(dial->loop, attempt->fd, false, true,
-	    dial_ready, attempt);
-	if (attempt->watch == NULL)
+	if (stream_watch(attempt->stream, dial->loop, dial_ready, attempt) != 0)
 		return ENOMEM;
 	dial->pending++;
 	return 0;
@@ -214,7 +213,7 @@ dial_try_next(void *arg)
 	if (error != 0) {
 		dial_drop_attempt(attempt);
 		dial_attempt_failed(dial, error);
-	} else if (dial->outcome.fd == -1 && dial->next < dial->n) {
+	} else if (dial->outcome.stream == NULL && dial->next < dial->n) {
 		loop_timer_set(dial->stagger, DIAL_STAGGER);
 	}
 }
@@ -256,12 +255,10 @@ dial_new(struct loop *loop, double timeout, dial_fn *fn, void *arg)
 	dial->loop = loop;
 	dial->fn = fn;
 	dial->arg = arg;
-	dial->outcome.fd = -1;
 	dial->outcome.status = DIAL_INTERNAL;
 	loop_task_init(&dial->finish, dial_finish, dial);
 	for (i = 0; i < RESOLVE_MAX_ADDRESSES; i++)
-		dial->attempts[i] = (struct dial_attempt){ .dial = dial,
-			.fd = -1 };
+		dial->attempts[i].dial = dial;
 	dial->deadline = loop_timer_new(loop, dial_timed_out, dial);
 	dial->stagger = loop_timer_new(loop, dial_try_next, dial);
 	if (dial->deadline == NULL || dial->stagger == NULL) {

@@ -11,6 +11,7 @@
 #include "addr.h"
 #include "loop.h"
 #include "resolve.h"
+#include "stream.h"
 
 enum dial_status {
 	DIAL_OK,
@@ -24,7 +25,9 @@ enum dial_status {
 
 struct dial_outcome {
 	enum dial_status status;
-	int fd; /* DIAL_OK: connected, non-blocking, the callee's; else -1 */
+	/* DIAL_OK: connected, and the callee's, to be watched, released or
+	 * freed within the call; else NULL. */
+	struct stream *stream;
 	struct addr_sock to; /* DIAL_OK: what it is connected to */
 	char error[120];     /* otherwise why, without the address */
 };

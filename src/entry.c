@@ -61,7 +61,6 @@ entry_dialled(const struct dial_outcome *outcome, void *arg)
 	struct session *session = arg;
 	struct relay_early none = { 0 }, early;
 	char address[ADDR_TEXT_SIZE];
-	struct stream *service;
 
 	session->dial = NULL;
 	if (outcome->status != DIAL_OK) {
@@ -77,15 +76,9 @@ entry_dialled(const struct dial_outcome *outcome, void *arg)
 		return;
 	}
 	session->target = outcome->to;
-	net_set_keepalive(outcome->fd);
-	service = stream_new(outcome->fd);
-	if (service == NULL) {
-		session_close(session, REASON_INTERNAL, "daemon");
-		return;
-	}
 	early = session->early;
 	session->early = none;
-	session_relay(session, service, &early, &none);
+	session_relay(session, outcome->stream, &early, &none);
 }
 
 static void
@@ -351,7 +344,6 @@ entry_begin(struct session *session, int fd)
 {
 	struct loop *loop = session->tunnel->tunnels->params.loop;
 
-	net_set_keepalive(fd);
 	session->waiter.got = entry_got_channel;
 	session->waiter.arg = session;
 	session->waiter.mux = session->tunnel->conf->mode == CONFIG_MODE_MUX;

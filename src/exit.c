@@ -115,12 +115,7 @@ exit_dialled(const struct dial_outcome *outcome, void *arg)
 		return;
 	}
 	session->target = outcome->to;
-	net_set_keepalive(outcome->fd);
-	session->outside = stream_new(outcome->fd);
-	if (session->outside == NULL) {
-		session_close(session, REASON_INTERNAL, "daemon");
-		return;
-	}
+	session->outside = outcome->stream;
 	if (channel_send_opened(channel) != 0) {
 		session_close(session, REASON_RESET, "peer");
 		return;

@@ -301,6 +301,7 @@ handshake_dialled(const struct dial_outcome *dialled, void *arg)
 	const struct config_peer *peer = hs->params.peer;
 	char address[ADDR_TEXT_SIZE], error[sizeof hs->outcome.error];
 	struct stream *stream;
+	int fd;
 
 	hs->dial = NULL;
 	if (dialled->status != DIAL_OK) {
@@ -311,17 +312,18 @@ handshake_dialled(const struct dial_outcome *dialled, void *arg)
 		return;
 	}
 	hs->outcome.address = dialled->to;
-	net_set_user_timeout(dialled->fd, peer->heartbeat_timeout);
+	fd = stream_release(dialled->stream);
+	net_set_user_timeout(fd, peer->heartbeat_timeout);
 	if (peer->security == CONFIG_SECURITY_TLS) {
-		hs->ssl = tls_connect(hs->params.tls, dialled->fd, peer->as,
+		hs->ssl = tls_connect(hs->params.tls, fd, peer->as,
 		    &peer->secret);
 		if (hs->ssl == NULL) {
-			close(dialled->fd);
+			close(fd);
 			handshake_fail(hs, "OpenSSL failed");
 			return;
 		}
 	}
-	stream = stream_new_tls(dialled->fd, hs->ssl);
+	stream = stream_new_tls(fd, hs->ssl);
 	hs->framing = framing_new(stream);
 	if (hs->framing == NULL ||
 	    stream_watch(stream, hs->params.loop, handshake_ready, hs) != 0) {

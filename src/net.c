@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 #include "net.h"
 
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include <errno.h>
-#include <limits.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,61 +30,13 @@ struct net_listener {
 	bool yields;
 	bool paused; /* said so in the log */
 	bool kept;   /* the file of a UNIX socket stays */
+	bool bare;   /* who is accepted has to be set up */
 	struct addr asked;
 	struct addr_sock address;
 	/* Of a UNIX socket: its file, which may be another one's by now. */
 	dev_t dev;
 	ino_t ino;
 };
-
-void
-net_setup(int fd)
-{
-	int one = 1;
-
-	/* Urgent data (RFC 6093) is no channel of its own here: its byte is
-	 * carried where it stands. */
-	(void)setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof one);
-	/* Fails on UNIX sockets, which need it not. */
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-}
-
-void
-net_set_user_timeout(int fd, double seconds)
-{
-	unsigned ms = (unsigned)(seconds * 1000);
-
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
-}
-
-void
-net_set_unsent(int fd, int bytes)
-{
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes,
-	    sizeof bytes);
-}
-
-void
-net_set_keepalive(int fd)
-{
-	int one = 1, idle = 60, interval = 15, count = 8;
-
-	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval,
-	    sizeof interval);
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
-}
-
-int
-net_descriptors_max(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > INT_MAX)
-		return INT_MAX;
-	return (int)limit.rlim_cur;
-}
 
 static bool
 net_is_shortage(int error)
@@ -113,10 +62,8 @@ net_pause(struct net_listener *listener, const char *why)
 /* The kernel gives the lowest free number, so a high one says that nearly all
  * are taken. */
 static bool
-net_is_scarce(const struct net_listener *listener, int fd)
+net_is_scarce(const struct net_listener *listener, int fd, int max)
 {
-	int max = net_descriptors_max();
-
 	return listener->yields && fd >= max - max / 4;
 }
 
@@ -134,7 +81,7 @@ net_accept_one(struct net_listener *listener, struct addr_sock *from)
 		/* Otherwise that one connection is gone. */
 	} while (client == -1 && errno != EAGAIN && errno != EWOULDBLOCK &&
 	    !net_is_shortage(errno) && errno != EBADF && errno != EINVAL);
-	if (client != -1)
+	if (client != -1 && listener->bare)
 		net_setup(client);
 	return client;
 }
@@ -145,7 +92,7 @@ net_accept(int fd, bool readable, bool writable, void *arg)
 	struct net_listener *listener = arg;
 	struct addr_sock from;
 	char text[ADDR_TEXT_SIZE];
-	int i, client;
+	int i, client, max = net_descriptors_max();
 
 	(void)fd;
 	(void)readable;
@@ -159,7 +106,7 @@ net_accept(int fd, bool readable, bool writable, void *arg)
 		if (client == -1)
 			break;
 		listener->fn(client, &from, listener->arg);
-		if (net_is_scarce(listener, client)) {
+		if (net_is_scarce(listener, client, max)) {
 			net_pause(listener, "file descriptors run short");
 			return;
 		}
@@ -217,6 +164,7 @@ net_bind(const struct addr *addr, struct addr_sock *sock)
 	if (sock->sa.sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY,
 		    addr->host[0] == '\0' ? &zero : &one, sizeof one);
+	net_setup_listener(fd);
 	if (bind(fd, &sock->sa, sock->len) == -1 ||
 	    (addr->kind == ADDR_UNIX && chmod(addr->host, 0666) == -1) ||
 	    listen(fd, NET_BACKLOG) == -1) {
@@ -237,6 +185,7 @@ net_learn(struct net_listener *listener, const struct addr *addr)
 
 	bound->len = sizeof bound->ss;
 	getsockname(listener->fd, &bound->sa, &bound->len);
+	listener->bare = !net_is_set_up(listener->fd);
 	if (addr->kind == ADDR_UNIX && lstat(addr->host, &st) == 0) {
 		listener->dev = st.st_dev;
 		listener->ino = st.st_ino;
@@ -348,6 +297,7 @@ net_adopt(struct loop *loop, const struct addr *addr, int fd, char *error,
 	}
 	listener->fd = fd;
 	net_learn(listener, addr);
+	net_setup_listener(fd);
 	return listener;
 }
 

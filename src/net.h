@@ -86,6 +86,9 @@ int net_descriptors_max(void);
 
 /* Small segments leave at once, urgent bytes are read in line. */
 void net_setup(int fd);
+/* Of TCP, who is accepted inherits that from the listening socket. */
+void net_setup_listener(int fd);
+bool net_is_set_up(int fd); /* never true of a UNIX socket */
 
 /*
  * How a silent path is found out. On links and idle channels the kernel gives

@@ -324,7 +324,6 @@ probe_dialled(const struct dial_outcome *outcome, void *arg)
 	struct probe *probe = arg;
 	struct probe_step *step = probe_step(probe);
 	char address[ADDR_TEXT_SIZE];
-	struct stream *stream;
 
 	probe->dial = NULL;
 	if (outcome->status != DIAL_OK) {
@@ -336,9 +335,7 @@ probe_dialled(const struct dial_outcome *outcome, void *arg)
 		return;
 	}
 	addr_sock_format(&outcome->to, step->detail, sizeof step->detail);
-	stream = stream_new(outcome->fd);
-	if (stream != NULL)
-		linger_add(probe->tunnel->tunnels->linger, stream, true);
+	linger_add(probe->tunnel->tunnels->linger, outcome->stream, true);
 	probe_end_step(probe, true, probe_elapsed_ms(probe));
 	probe_finish(probe);
 }

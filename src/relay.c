@@ -272,6 +272,12 @@ relay_take_channel(struct relay *relay)
 	return channel;
 }
 
+const struct stream *
+relay_outside(const struct relay *relay)
+{
+	return relay->stream[ENDING_OUTSIDE];
+}
+
 void
 relay_get_counters(const struct relay *relay, struct relay_counters *out)
 {

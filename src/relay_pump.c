@@ -179,12 +179,24 @@ relay_fill_pipe(struct relay_half *half)
 	return RELAY_MOVED;
 }
 
+/* The other way is through: closing will say it, in one call. */
+static bool
+relay_closes_next(const struct relay_half *half)
+{
+	const struct ending_state *sides = half->relay->ending.side;
+
+	return sides[!half->from].sent && !sides[half->from].broken &&
+	    stream_can_splice(half->sink);
+}
+
 static enum relay_step
 relay_finish(struct relay_half *half)
 {
-	enum stream_status status = stream_shutdown(half->sink);
+	enum stream_status status = STREAM_OK;
 
 	relay_drop_pipe(half);
+	if (!relay_closes_next(half))
+		status = stream_shutdown(half->sink);
 	if (status != STREAM_OK)
 		return relay_sink_status(half, status);
 	return relay_ended(half->relay, half->from, ENDING_SENT);

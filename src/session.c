@@ -96,12 +96,28 @@ session_idle(const struct session *session)
 	return idle < 0 ? 0 : idle;
 }
 
+/* Probes begin after a minute: most sessions are over before it is worth a few
+ * system calls. */
+static void
+session_keep_alive(struct session *session)
+{
+	const struct stream *outside = session->relay != NULL ?
+	    relay_outside(session->relay) :
+	    session->outside;
+
+	if (session->kept_alive || outside == NULL)
+		return;
+	session->kept_alive = true;
+	net_set_keepalive(stream_fd(outside));
+}
+
 void
 session_refresh(struct session *session)
 {
 	struct ledger_session row;
 	uint64_t up, down;
 
+	session_keep_alive(session);
 	session_get_bytes(session, &up, &down);
 	rate_sample(&session->rate, session_now(session), up, down);
 	if (up == session->up_written && down == session->down_written)
@@ -137,6 +153,20 @@ session_register(struct session *session)
 	    (long long)session->id, row.source);
 }
 
+static void
+session_make_uid(struct session *session)
+{
+	struct tunnels *tunnels = session->tunnel->tunnels;
+
+	if (tunnels->n_fresh == 0) {
+		auth_random(tunnels->fresh_uids, sizeof tunnels->fresh_uids);
+		tunnels->n_fresh = sizeof tunnels->fresh_uids;
+	}
+	tunnels->n_fresh -= sizeof session->uid;
+	memcpy(session->uid, tunnels->fresh_uids + tunnels->n_fresh,
+	    sizeof session->uid);
+}
+
 struct session *
 session_new(struct tunnel *tunnel, const struct addr_sock *source,
     const uint8_t *uid)
@@ -152,7 +182,7 @@ session_new(struct tunnel *tunnel, const struct addr_sock *source,
 	if (uid != NULL)
 		memcpy(session->uid, uid, sizeof session->uid);
 	else
-		auth_random(session->uid, sizeof session->uid);
+		session_make_uid(session);
 	session_register(session);
 	return session;
 }

@@ -51,7 +51,8 @@ struct session {
 	struct relay *relay;
 	uint64_t up_written, down_written; /* what the ledger was last told */
 	struct rate rate;
-	bool taken; /* from another process: tunnels_take */
+	bool taken;	 /* from another process: tunnels_take */
+	bool kept_alive; /* its outside, by the kernel's probes */
 };
 
 /* Registered with its tunnel; uid NULL makes one. NULL: memory. */

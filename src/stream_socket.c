@@ -5,8 +5,11 @@
 #include <sys/socket.h>
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -18,6 +21,9 @@
 #define STREAM_KEY_UPDATE ((uint64_t)64 << 30)
 /* Many records at a time. */
 #define STREAM_READ_AHEAD (140 * 1024)
+/* Reads that found nothing behind what came, until the kernel is asked to say
+ * so itself. */
+#define STREAM_IDLE_READS 2
 
 struct stream_socket {
 	struct stream base;
@@ -26,6 +32,8 @@ struct stream_socket {
 	bool dead;	    /* TLS: after a fatal error only free is allowed */
 	bool write_pending; /* TLS: a record waits for the socket */
 	bool fresh;	    /* the watch has not fired yet */
+	bool drained;	    /* nothing to read, until the watch tells */
+	uint8_t idle_reads;
 	uint64_t since_update;
 	struct event *event;
 };
@@ -111,21 +119,69 @@ stream_socket_state(const struct stream *stream)
 
 /* --- plain ------------------------------------------------------------------ */
 
+/* What TCP_INQ tells (a FIN counts as a byte); -1: it was not asked. Fewer
+ * bytes than were asked for do not say that there are no more: reading stops
+ * before urgent data, and FIN may be there too. */
+static int
+stream_plain_left(struct msghdr *msg)
+{
+	const struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
+	int left = -1;
+
+	if (cmsg != NULL && cmsg->cmsg_level == IPPROTO_TCP &&
+	    cmsg->cmsg_type == TCP_CM_INQ)
+		memcpy(&left, CMSG_DATA(cmsg), sizeof left);
+	return left;
+}
+
+/* Who is read in small pieces is worth a call that saves one for each. */
+static void
+stream_plain_idle_read(struct stream_socket *sock)
+{
+	int one = 1;
+
+	if (sock->idle_reads > STREAM_IDLE_READS)
+		return;
+	if (++sock->idle_reads > STREAM_IDLE_READS)
+		(void)setsockopt(sock->fd, IPPROTO_TCP, TCP_INQ, &one,
+		    sizeof one);
+}
+
 static enum stream_status
 stream_plain_read(struct stream *stream, void *data, size_t len, size_t *got)
 {
+	struct stream_socket *sock = stream_socket(stream);
+	struct iovec piece = { .iov_base = data, .iov_len = len };
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct msghdr msg = { .msg_iov = &piece,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof control };
 	ssize_t n;
 
+	if (sock->drained)
+		return STREAM_AGAIN;
 	do
-		n = recv(stream_socket(stream)->fd, data, len, 0);
+		n = recvmsg(sock->fd, &msg, 0);
 	while (n == -1 && errno == EINTR);
 	if (n > 0) {
 		*got = (size_t)n;
+		sock->drained = sock->event != NULL && !sock->fresh &&
+		    stream_plain_left(&msg) == 0;
 		return STREAM_OK;
 	}
 	if (n == 0)
 		return STREAM_EOF;
-	return errno == EAGAIN ? STREAM_AGAIN : STREAM_RESET;
+	if (errno != EAGAIN)
+		return STREAM_RESET;
+	if (sock->event != NULL && !sock->fresh) {
+		sock->drained = true;
+		stream_plain_idle_read(sock);
+	}
+	return STREAM_AGAIN;
 }
 
 static enum stream_status
@@ -147,8 +203,11 @@ stream_plain_write(struct stream *stream, const void *data, size_t len,
 static enum stream_status
 stream_plain_shutdown(struct stream *stream)
 {
-	return shutdown(stream_socket(stream)->fd, SHUT_WR) == 0 ? STREAM_OK :
-								   STREAM_RESET;
+	struct stream_socket *sock = stream_socket(stream);
+
+	/* Who is about to go looks for himself what has come meanwhile. */
+	sock->drained = false;
+	return shutdown(sock->fd, SHUT_WR) == 0 ? STREAM_OK : STREAM_RESET;
 }
 
 /* --- TLS -------------------------------------------------------------------- */
@@ -244,10 +303,15 @@ static void
 stream_socket_fire(evutil_socket_t fd, short what, void *arg)
 {
 	struct stream_socket *sock = arg;
-	bool both = sock->ssl != NULL || sock->fresh;
+	bool both = sock->ssl != NULL || (what & EV_TIMEOUT) != 0;
 
 	(void)fd;
-	sock->fresh = false;
+	if ((what & EV_READ) != 0)
+		sock->drained = false;
+	else if ((what & EV_WRITE) != 0 && sock->fresh)
+		sock->drained = true; /* as it was when it was added */
+	if ((what & (EV_READ | EV_WRITE)) != 0)
+		sock->fresh = false;
 	sock->base.fn(both || (what & EV_READ) != 0,
 	    both || (what & EV_WRITE) != 0, sock->base.arg);
 }
@@ -257,12 +321,13 @@ stream_socket_watch(struct stream *stream, struct loop *loop)
 {
 	struct stream_socket *sock = stream_socket(stream);
 
-	sock->fresh = true;
 	if (sock->event != NULL) {
-		/* The edge may have been seen by the one before. */
-		event_active(sock->event, EV_READ | EV_WRITE, 0);
+		/* The edge may have been seen by the one before. It has no
+		 * time-out: that tells this from what the kernel says. */
+		event_active(sock->event, EV_TIMEOUT, 0);
 		return 0;
 	}
+	sock->fresh = true;
 	sock->event = event_new(loop_base(loop), sock->fd,
 	    EV_READ | EV_WRITE | EV_ET | EV_PERSIST, stream_socket_fire, sock);
 	if (sock->event == NULL)
@@ -284,6 +349,7 @@ stream_socket_unwatch(struct stream *stream)
 		return;
 	event_free(sock->event);
 	sock->event = NULL;
+	sock->drained = false;
 }
 
 static const struct stream_ops stream_plain_ops = {

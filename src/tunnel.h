@@ -134,7 +134,9 @@ struct tunnels {
 	struct loop_timer *timer;    /* when their counters are written */
 	unsigned n_sessions;
 	uint64_t total;
-	struct tunnel_uids *uids; /* those answered lately */
+	struct tunnel_uids *uids;		/* those answered lately */
+	uint8_t fresh_uids[16 * WIRE_UID_SIZE]; /* random, made in one go */
+	size_t n_fresh;				/* bytes of them not used */
 	struct tunnel_leave leave;
 };
 
