@@ -245,6 +245,7 @@ lane_new(const struct lane_params *params)
 	lane->last_heard = loop_now(lane->loop);
 	lane->last_ping = -1e9;
 	TAILQ_INIT(&lane->fresh);
+	TAILQ_INIT(&lane->gathered);
 	loop_task_init(&lane->again, lane_again, lane);
 	loop_task_init(&lane->flush, lane_flush_task, lane);
 	if (lane_take_stream(lane, params->framing) != 0)

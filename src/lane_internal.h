@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * lane_internal: what the files of lane share, and nobody else includes:
- * lane.c is its life, lane_read.c what comes in, lane_write.c what goes out,
- * lane_stream.c the streams of its channels, lane_channel.c its channels until
- * they are answered.  Floor 3.
+ * lane.c is its life, lane_read.c what comes in, lane_splice.c what of that
+ * goes through pipes, lane_write.c what goes out, lane_stream.c the streams of
+ * its channels, lane_channel.c its channels until they are answered.  Floor 3.
  */
 #ifndef TUNNELD_LANE_INTERNAL_H
 #define TUNNELD_LANE_INTERNAL_H
@@ -25,6 +25,8 @@ struct lane_stream {
 	struct mux_channel *channel; /* NULL: lost */
 	struct lane_channel *owner;  /* until answered, or NULL */
 	struct loop_task kick;
+	TAILQ_ENTRY(lane_stream) entry; /* while gathered: */
+	bool gathered;	   /* its reader is not told yet of all of that */
 	struct pipe *pipe; /* what was spliced in, and not out yet: */
 	size_t in_pipe;	   /* so many bytes */
 	bool kept_first;   /* what the channel keeps comes before, not behind */
@@ -38,6 +40,7 @@ struct lane_channel {
 };
 
 TAILQ_HEAD(lane_channel_list, lane_channel);
+TAILQ_HEAD(lane_stream_list, lane_stream);
 
 struct lane {
 	struct lane_params params;
@@ -66,7 +69,8 @@ struct lane {
 	bool fresh_partial; /* from the framing: may hold whole frames */
 	size_t rest;	    /* of a DATA frame, to come */
 	struct mux_channel *current; /* whose they are; NULL: nobody's */
-	bool at_socket; /* what is to come is all there: it may be spliced */
+	bool large;		     /* the frame, when it began */
+	struct lane_stream_list gathered;
 	bool bulk;	/* the last DATA frame was spliced */
 	unsigned small; /* frames in a row that were not, since then */
 	uint64_t in_bytes;
@@ -76,6 +80,7 @@ struct lane {
 	struct pipe *out_pipe; /* what follows out, */
 	size_t out_rest;       /* so many bytes of it */
 	bool blocked;	       /* the connection took no more */
+	bool held_back;	       /* the end of what it took, for more */
 	bool used;	       /* out was, since the last beat */
 	uint64_t out_bytes;
 };
@@ -87,12 +92,22 @@ void lane_check_done(struct lane *lane);   /* a closed one */
 
 /* lane_read.c */
 void lane_read(struct lane *lane);
+
+/* lane_splice.c */
+ssize_t lane_splice(int from, int to, size_t len, unsigned flags);
 void lane_splice_out(struct lane_stream *ls, int fd, struct stream_move *move);
 enum stream_status lane_read_pipe(struct lane_stream *ls, void *data,
     size_t len, size_t *got);
 /* The pipe holds bytes, and what the channel keeps comes before them. */
 bool lane_keeps_first(const struct lane_stream *ls);
+void lane_empty_pipe(struct lane_stream *ls); /* into what is kept */
 void lane_drop_pipe(struct lane_stream *ls);
+/* Moves what has come of a large frame into its reader's pipe. True: nothing
+ * more has come to the connection, until its watch tells. */
+bool lane_splice_rest(struct lane *lane);
+/* Readers are told what is in their pipes. */
+void lane_tell_gathered(struct lane *lane);
+void lane_forget_gathered(struct lane_stream *ls);
 
 /* lane_write.c */
 /* Sends what is due, at the end of this turn. */

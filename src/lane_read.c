@@ -1,82 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 #include "lane_internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 /* So many small frames in a row, and bulk is over. */
 #define LANE_SMALLS 4
-
-/* --- pipes ------------------------------------------------------------------ */
-
-static void
-lane_set_piped(struct lane_stream *ls, size_t len)
-{
-	ls->in_pipe = len;
-	mux_set_piped(ls->channel, len);
-	if (len > 0 || ls->pipe == NULL)
-		return;
-	pipe_give(ls->lane->params.pipes, ls->pipe, 0);
-	ls->pipe = NULL;
-}
-
-void
-lane_drop_pipe(struct lane_stream *ls)
-{
-	if (ls->pipe == NULL)
-		return;
-	pipe_give(ls->lane->params.pipes, ls->pipe, ls->in_pipe);
-	ls->pipe = NULL;
-	ls->in_pipe = 0;
-	mux_set_piped(ls->channel, 0);
-}
-
-enum stream_status
-lane_read_pipe(struct lane_stream *ls, void *data, size_t len, size_t *got)
-{
-	ssize_t n;
-
-	do
-		n = read(ls->pipe->out, data,
-		    len < ls->in_pipe ? len : ls->in_pipe);
-	while (n < 0 && errno == EINTR);
-	if (n <= 0)
-		return STREAM_RESET; /* cannot be: they are in there */
-	*got = (size_t)n;
-	lane_set_piped(ls, ls->in_pipe - *got);
-	mux_passed(ls->channel, *got, loop_now(ls->loop), ls->lane->rtt);
-	return STREAM_OK;
-}
-
-bool
-lane_keeps_first(const struct lane_stream *ls)
-{
-	return ls->in_pipe > 0 && ls->kept_first && mux_kept(ls->channel) > 0;
-}
-
-/* What is in the pipe is kept as everything else. */
-static void
-lane_empty_pipe(struct lane_stream *ls)
-{
-	uint8_t *scratch = loop_scratch(ls->loop);
-	struct lane *lane = ls->lane;
-	ssize_t n;
-
-	while (ls->in_pipe > 0) {
-		n = read(ls->pipe->out, scratch,
-		    ls->in_pipe < LOOP_SCRATCH_SIZE ? ls->in_pipe :
-						      LOOP_SCRATCH_SIZE);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0 || mux_keep(ls->channel, scratch, (size_t)n) != 0) {
-			lane_die(lane, "out of memory");
-			return;
-		}
-		lane_set_piped(ls, ls->in_pipe - (size_t)n);
-	}
-}
 
 /* --- DATA ------------------------------------------------------------------- */
 
@@ -103,15 +31,20 @@ static void
 lane_deliver(struct lane *lane, const uint8_t *data, size_t len)
 {
 	struct mux_channel *channel = lane->current;
+	struct lane_stream *ls;
 	size_t left = len;
 
 	lane->in_bytes += len;
 	if (channel == NULL)
 		return;
-	if (mux_kept(channel) == 0 &&
-	    ((struct lane_stream *)mux_holder(channel))->in_pipe == 0) {
+	ls = mux_holder(channel);
+	if (ls->gathered)
+		lane_tell_gathered(lane);
+	if (lane->current == NULL)
+		return;
+	if (mux_kept(channel) == 0 && ls->in_pipe == 0) {
 		mux_lend(channel, data, len);
-		lane_stream_tell(mux_holder(channel), true, false);
+		lane_stream_tell(ls, true, false);
 		if (lane->current == NULL) /* he let go of it */
 			return;
 		left = mux_settle(channel);
@@ -133,117 +66,9 @@ lane_begin_data(struct lane *lane, const struct wire_header *header)
 		return;
 	}
 	lane->rest = header->length;
+	lane->large = header->length >= LANE_SPLICE_MIN;
 	if (header->length < LANE_SPLICE_MIN && ++lane->small >= LANE_SMALLS)
 		lane->bulk = false;
-}
-
-/* --- splice ----------------------------------------------------------------- */
-
-static ssize_t
-lane_splice(int from, int to, size_t len)
-{
-	ssize_t n;
-
-	do
-		n = splice(from, NULL, to, NULL, len,
-		    SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-	while (n == -1 && errno == EINTR);
-	return n;
-}
-
-static bool
-lane_can_splice_out(const struct lane_stream *ls)
-{
-	const struct lane *lane = ls->lane;
-
-	return lane->dead == NULL && lane->at_socket &&
-	    lane->current == ls->channel && lane->rest >= LANE_SPLICE_MIN &&
-	    (ls->in_pipe == 0 || ls->kept_first || mux_kept(ls->channel) == 0);
-}
-
-/* Moves a piece from the connection into the pipe; 0: there is none, or it
- * holds no more. */
-static size_t
-lane_fill_pipe(struct lane_stream *ls)
-{
-	struct lane *lane = ls->lane;
-	const struct mux_memory *memory = lane->params.memory;
-	ssize_t n;
-
-	if (ls->pipe == NULL)
-		ls->pipe = pipe_take(lane->params.pipes);
-	if (ls->pipe == NULL)
-		return 0;
-	n = lane_splice(stream_fd(lane->stream), ls->pipe->in, lane->rest);
-	/* Reading says what there is, if not bytes. */
-	if (n <= 0) {
-		lane_set_piped(ls, ls->in_pipe);
-		return 0;
-	}
-	if (ls->in_pipe == 0)
-		ls->kept_first = mux_kept(ls->channel) > 0;
-	lane->rest -= (size_t)n;
-	lane->in_bytes += (size_t)n;
-	lane->bulk = true;
-	lane->small = 0;
-	lane_set_piped(ls, ls->in_pipe + (size_t)n);
-	if (memory->kept > memory->bound)
-		lane->params.handler->full(lane->params.arg);
-	return (size_t)n;
-}
-
-void
-lane_splice_out(struct lane_stream *ls, int fd, struct stream_move *move)
-{
-	struct lane *lane = ls->lane;
-	ssize_t n;
-
-	move->source = move->sink = STREAM_OK;
-	move->moved = 0;
-	if (lane == NULL)
-		return;
-	while (!lane_keeps_first(ls) &&
-	    (ls->in_pipe > 0 ||
-		(mux_kept(ls->channel) == 0 && lane_can_splice_out(ls) &&
-		    lane_fill_pipe(ls) > 0))) {
-		n = lane_splice(ls->pipe->out, fd, ls->in_pipe);
-		if (n <= 0) {
-			move->sink = n < 0 && errno == EAGAIN ? STREAM_AGAIN :
-								STREAM_RESET;
-			break;
-		}
-		move->moved += (size_t)n;
-		lane_set_piped(ls, ls->in_pipe - (size_t)n);
-	}
-	if (move->moved > 0) {
-		mux_passed(ls->channel, move->moved, loop_now(lane->loop),
-		    lane->rtt);
-		if (mux_has_frames(lane->mux))
-			lane_send_soon(lane);
-	}
-}
-
-/* Lets the channel's reader take what is still at the connection; what he does
- * not take now waits in his pipe, as far as it holds it. */
-static void
-lane_offer_splice(struct lane *lane)
-{
-	struct lane_stream *ls;
-
-	if (!lane->plain || lane->current == NULL ||
-	    lane->rest < LANE_SPLICE_MIN)
-		return;
-	ls = mux_holder(lane->current);
-	if (ls->owner != NULL || ls->base.fn == NULL)
-		return;
-	lane->at_socket = true;
-	if (ls->in_pipe == 0 && mux_kept(ls->channel) == 0)
-		lane_stream_tell(ls, true, false);
-	/* He takes nothing now, or there was nothing just before. */
-	if (lane->current != NULL && lane_can_splice_out(ls) &&
-	    lane_fill_pipe(ls) > 0)
-		lane_stream_tell(ls, true, false);
-	lane->at_socket = false;
 }
 
 /* --- frames ----------------------------------------------------------------- */
@@ -313,6 +138,7 @@ lane_on_message(struct lane *lane, const struct wire_message *msg)
 	enum mux_news news;
 	const char *why;
 
+	lane_tell_gathered(lane); /* of what came before */
 	switch (msg->type) {
 	case WIRE_PING:
 		lane->pong_due = true;
@@ -443,24 +269,12 @@ lane_fill(struct lane *lane, uint8_t *data)
 	return len > lane->partial_len ? len : 0;
 }
 
-/* What is left of a frame goes straight to its reader, as far as it can. */
 static void
-lane_splice_rest(struct lane *lane)
-{
-	size_t rest;
-
-	do {
-		rest = lane->rest;
-		lane_offer_splice(lane);
-	} while (lane->dead == NULL && lane->rest > 0 && lane->rest < rest);
-}
-
-void
-lane_read(struct lane *lane)
+lane_read_turn(struct lane *lane)
 {
 	uint64_t limit = lane->in_bytes + LANE_BUDGET;
 	uint8_t *data = loop_bulk(lane->loop);
-	size_t len = 1;
+	size_t len;
 	int i;
 
 	if (data == NULL) {
@@ -468,17 +282,24 @@ lane_read(struct lane *lane)
 		return;
 	}
 	for (i = 0; i < 256 && lane->in_bytes < limit; i++) {
-		lane_splice_rest(lane);
+		if (lane_splice_rest(lane))
+			return;
 		if (lane->dead != NULL)
 			return;
 		len = lane_fill(lane, data);
 		if (len == 0)
-			break;
+			return;
 		lane->last_heard = loop_now(lane->loop);
 		lane_parse(lane, data, len);
 		if (lane->dead != NULL)
 			return;
 	}
-	if (lane->dead == NULL && len > 0)
-		loop_task_queue(lane->loop, &lane->again);
+	loop_task_queue(lane->loop, &lane->again);
+}
+
+void
+lane_read(struct lane *lane)
+{
+	lane_read_turn(lane);
+	lane_tell_gathered(lane);
 }

@@ -55,6 +55,7 @@ lane_stream_detach(struct lane_stream *ls)
 		return;
 	if (lane->current == ls->channel)
 		lane->current = NULL;
+	lane_forget_gathered(ls);
 	lane_drop_pipe(ls);
 	mux_close(ls->channel, ls->base.aborted, ls->base.reason);
 	lane_send_soon(lane);

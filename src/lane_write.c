@@ -8,17 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static ssize_t
-lane_splice(int from, int to, size_t len)
-{
-	ssize_t n;
-
-	do
-		n = splice(from, NULL, to, NULL, len,
-		    SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-	while (n == -1 && errno == EINTR);
-	return n;
-}
+#include "net.h"
 
 void
 lane_free_out(struct lane *lane)
@@ -59,6 +49,7 @@ lane_flush_out(struct lane *lane)
 			status = stream_write(lane->stream,
 			    lane->out + lane->out_start,
 			    lane->out_len - lane->out_start, &put);
+			lane->held_back = false;
 		}
 		if (status == STREAM_AGAIN) {
 			lane->blocked = true;
@@ -84,8 +75,9 @@ lane_flush(struct lane *lane)
 		return -1;
 	while (lane->out_rest > 0) {
 		n = lane_splice(lane->out_pipe->out, stream_fd(lane->stream),
-		    lane->out_rest);
+		    lane->out_rest, SPLICE_F_MORE);
 		if (n > 0) {
+			lane->held_back = true;
 			lane->out_rest -= (size_t)n;
 			continue;
 		}
@@ -160,12 +152,23 @@ lane_emit(struct lane *lane)
 	return false;
 }
 
+/* The end of a frame that was spliced waits for the next one, so that segments
+ * are full; at the end of the turn it goes. */
+static void
+lane_push(struct lane *lane)
+{
+	if (!lane->held_back || lane->dead != NULL)
+		return;
+	lane->held_back = false;
+	net_push(stream_fd(lane->stream));
+}
+
 /*
  * Everything that is due, and turns for those that wait, until the connection
  * takes no more, or enough is done for one turn.
  */
-void
-lane_send(struct lane *lane)
+static void
+lane_send_due(struct lane *lane)
 {
 	uint64_t limit = lane->out_bytes + LANE_BUDGET;
 	struct mux_channel *next;
@@ -193,7 +196,15 @@ lane_send(struct lane *lane)
 	}
 	if (lane->dead == NULL && mux_is_waited_for(lane->mux))
 		loop_task_queue(lane->loop, &lane->again);
-	lane_check_done(lane);
+}
+
+void
+lane_send(struct lane *lane)
+{
+	lane_send_due(lane);
+	lane_push(lane);
+	if (!lane->blocked)
+		lane_check_done(lane);
 }
 
 /* Whether DATA may be added now; else its channel waits. */
@@ -276,7 +287,7 @@ lane_splice_in(struct lane_stream *ls, int fd, struct stream_move *move)
 	if (lane->out_pipe == NULL)
 		return;
 	n = lane_splice(fd, lane->out_pipe->in,
-	    allowance < WIRE_DATA_MAX ? allowance : WIRE_DATA_MAX);
+	    allowance < WIRE_DATA_MAX ? allowance : WIRE_DATA_MAX, 0);
 	/* It is empty, or at its end, or has urgent data: reading tells. */
 	if (n <= 0) {
 		if (n < 0 && errno != EAGAIN)
@@ -293,4 +304,5 @@ lane_splice_in(struct lane_stream *ls, int fd, struct stream_move *move)
 	mux_sent(ls->channel, (size_t)n);
 	move->moved = (size_t)n;
 	(void)lane_flush(lane);
+	lane_send_soon(lane);
 }

@@ -17,6 +17,7 @@ mux_new(const struct mux_params *params)
 	TAILQ_INIT(&mux->light);
 	TAILQ_INIT(&mux->heavy);
 	TAILQ_INIT(&mux->grown);
+	TAILQ_INIT(&mux->spare);
 	return mux;
 }
 
@@ -61,6 +62,7 @@ mux_free(struct mux *mux)
 		mux_channel_free(channel);
 	mux_side_free(&mux->ours);
 	mux_side_free(&mux->theirs);
+	mux_drop_spare(mux);
 	free(mux);
 }
 

@@ -32,10 +32,11 @@
  * may follow OPEN unasked; OPEN and OPENED tell the window that the channel
  * begins with (MUX_WINDOW if they say nothing, never less than MUX_EARLY,
  * which counts towards it); WINDOW adds to it as bytes are passed on. The
- * window doubles while half of it goes within two round trips, up to
- * window_max, and as long as the link's memory allows; it falls back when that
- * is nearly used up, or the channel idles. What a reader does not take is kept
- * here, and is his own window and nothing else.
+ * window doubles while half of it goes within two round trips (or, at first,
+ * within a few turns of the loops) and its reader keeps up, up to window_max,
+ * and as long as the link's memory allows; it falls back when that is nearly
+ * used up, or the channel idles, and by what was kept. What a reader does not
+ * take is kept here, and is his own window and nothing else.
  *
  * Order: frames that are no DATA first; DATA in turns, MUX_QUANTUM for each
  * channel that waits, those that did not use up their last turn before the

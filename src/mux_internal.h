@@ -59,6 +59,8 @@ struct mux_channel {
 	uint32_t used;		/* of its quantum, in this round */
 	uint64_t round;
 	double granted_at;
+	size_t most_kept;    /* since then */
+	size_t least_queued; /* since then, kept or elsewhere */
 	struct mux_blocks blocks;
 	size_t kept, piped;
 	const uint8_t *lent;
@@ -84,7 +86,9 @@ struct mux {
 	struct mux_channels light, heavy; /* those that wait */
 	struct mux_channels grown;
 	unsigned n, n_ours;
-	unsigned lights; /* turns in a row */
+	unsigned lights;	 /* turns in a row */
+	struct mux_blocks spare; /* of MUX_BLOCK_MAX, to use again soon */
+	unsigned n_spare;
 	uint64_t round;
 	bool lost;
 };
@@ -109,6 +113,7 @@ void mux_stop_waiting(struct mux_channel *channel);
 
 /* mux_keep.c */
 void mux_drop_kept(struct mux_channel *channel);
+void mux_drop_spare(struct mux *mux);
 bool mux_memory_is_near(const struct mux *mux);
 void mux_set_window(struct mux_channel *channel, uint32_t window);
 uint32_t mux_first_window(const struct mux *mux);

@@ -1,14 +1,22 @@
 /* SPDX-License-Identifier: ISC */
 #include "mux_internal.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* What is kept stands in blocks: little for little, at most so much. */
 #define MUX_BLOCK_MIN 1024
 #define MUX_BLOCK_MAX 65536
+/* Blocks that are not given back at once: the pages of a fresh one cost as much
+ * as what is copied there. */
+#define MUX_SPARE_MAX 16
 /* Seconds for half a window that nobody needs to be so large. */
 #define MUX_SLOW 10.0
+/* Seconds for half a window that is too small, whatever the round trip. */
+#define MUX_BRISK 0.01
+#define MUX_BRISK_WINDOW (1024 * 1024)
+#define MUX_FAR 0.01 /* a round trip, in seconds */
 
 /* --- bytes ------------------------------------------------------------------ */
 
@@ -16,10 +24,40 @@ static void
 mux_block_drop(struct mux_channel *channel)
 {
 	struct mux_block *block = TAILQ_FIRST(&channel->blocks);
+	struct mux *mux = channel->mux;
 
 	TAILQ_REMOVE(&channel->blocks, block, entry);
 	channel->mux->params.memory->kept -= sizeof *block + block->size;
-	free(block);
+	if (block->size != MUX_BLOCK_MAX || mux->n_spare == MUX_SPARE_MAX) {
+		free(block);
+		return;
+	}
+	TAILQ_INSERT_HEAD(&mux->spare, block, entry);
+	mux->n_spare++;
+}
+
+void
+mux_drop_spare(struct mux *mux)
+{
+	struct mux_block *block;
+
+	while ((block = TAILQ_FIRST(&mux->spare)) != NULL) {
+		TAILQ_REMOVE(&mux->spare, block, entry);
+		free(block);
+	}
+	mux->n_spare = 0;
+}
+
+static struct mux_block *
+mux_block_new(struct mux *mux, size_t size)
+{
+	struct mux_block *block = TAILQ_FIRST(&mux->spare);
+
+	if (size != MUX_BLOCK_MAX || block == NULL)
+		return malloc(sizeof *block + size);
+	TAILQ_REMOVE(&mux->spare, block, entry);
+	mux->n_spare--;
+	return block;
 }
 
 void
@@ -43,7 +81,7 @@ mux_block_add(struct mux_channel *channel, size_t len)
 		size = MUX_BLOCK_MAX;
 	if (size < len)
 		size = len;
-	block = malloc(sizeof *block + size);
+	block = mux_block_new(channel->mux, size);
 	if (block == NULL)
 		return NULL;
 	block->offset = block->len = 0;
@@ -184,6 +222,7 @@ mux_age(struct mux *mux, double now)
 {
 	struct mux_channel *channel, *next;
 
+	mux_drop_spare(mux);
 	for (channel = TAILQ_FIRST(&mux->grown); channel != NULL;
 	     channel = next) {
 		next = TAILQ_NEXT(channel, grown);
@@ -219,6 +258,45 @@ mux_may_grow(const struct mux_channel *channel)
 	    memory->bound / 4 * 3;
 }
 
+/* Within two round trips; or, as far as a pipe holds it, so quickly that what is
+ * waited for is the turns of both ends' loops, which no round trip tells of.
+ * Nearby, a reader who did not keep up, or for whom something waited all the
+ * time, needs no more; from afar bytes come in bursts, and that says nothing. */
+static bool
+mux_is_brisk(const struct mux_channel *channel, double elapsed, double rtt)
+{
+	if (rtt >= MUX_FAR)
+		return elapsed < 2 * rtt;
+	return channel->least_queued == 0 && channel->most_kept == 0 &&
+	    (elapsed < 2 * rtt ||
+		(elapsed < MUX_BRISK && channel->window < MUX_BRISK_WINDOW));
+}
+
+/* What a reader does not take at once is copied here; it is better left where it
+ * comes from. */
+static uint32_t
+mux_less_kept(const struct mux_channel *channel)
+{
+	size_t less = channel->window / 4;
+
+	if (less > channel->window - MUX_WINDOW)
+		less = channel->window - MUX_WINDOW;
+	if (less > channel->most_kept)
+		less = channel->most_kept;
+	return channel->window - (uint32_t)less;
+}
+
+static void
+mux_note_queue(struct mux_channel *channel)
+{
+	size_t queued = channel->kept + channel->piped;
+
+	if (channel->most_kept < channel->kept)
+		channel->most_kept = channel->kept;
+	if (channel->least_queued > queued)
+		channel->least_queued = queued;
+}
+
 /* elapsed: in which half of the window went. */
 static void
 mux_fit_window(struct mux_channel *channel, double elapsed, double rtt)
@@ -229,12 +307,16 @@ mux_fit_window(struct mux_channel *channel, double elapsed, double rtt)
 		window = window / 2 < MUX_EARLY ? MUX_EARLY : window / 2;
 	else if (window < MUX_WINDOW)
 		window = MUX_WINDOW;
-	else if (elapsed < 2 * rtt && mux_may_grow(channel))
+	else if (mux_is_brisk(channel, elapsed, rtt) && mux_may_grow(channel))
 		window *= 2;
 	else if (elapsed > MUX_SLOW || window > channel->mux->params.window_max)
 		window = mux_half_window(channel);
+	else if (rtt < MUX_FAR)
+		window = mux_less_kept(channel);
 	if (window != channel->window)
 		mux_set_window(channel, window);
+	channel->most_kept = 0;
+	channel->least_queued = SIZE_MAX;
 }
 
 void
@@ -245,6 +327,7 @@ mux_passed(struct mux_channel *channel, size_t len, double now, double rtt)
 	uint32_t grant;
 
 	(void)len;
+	mux_note_queue(channel);
 	if (channel->state != MUX_OPEN || !channel->held || channel->let_go ||
 	    channel->fin_got || channel->last_got || channel->mux->lost ||
 	    used > channel->window / 2)

@@ -88,6 +88,8 @@ int net_descriptors_max(void);
 void net_setup(int fd);
 /* Of TCP, who is accepted inherits that from the listening socket. */
 void net_setup_listener(int fd);
+/* Sends what MSG_MORE, or SPLICE_F_MORE, held back. */
+void net_push(int fd);
 bool net_is_set_up(int fd); /* never true of a UNIX socket */
 
 /*

@@ -31,6 +31,15 @@ net_setup_listener(int fd)
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_INQ, &one, sizeof one);
 }
 
+void
+net_push(int fd)
+{
+	int one = 1;
+
+	/* It was set before: setting it sends what waits. */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+}
+
 bool
 net_is_set_up(int fd)
 {

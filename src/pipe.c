@@ -13,6 +13,7 @@ struct pipe_pool {
 	struct pipe *idle;
 	unsigned n_idle;
 	unsigned n;	   /* in use or idle */
+	unsigned n_large;  /* of them */
 	time_t refused_at; /* the kernel would give no more; 0: it does */
 };
 
@@ -27,8 +28,9 @@ pipe_destroy(struct pipe_pool *pool, struct pipe *pipe)
 {
 	close(pipe->in);
 	close(pipe->out);
-	free(pipe);
+	pool->n_large -= pipe->large;
 	pool->n--;
+	free(pipe);
 }
 
 void
@@ -75,7 +77,10 @@ pipe_take(struct pipe_pool *pool)
 		return NULL;
 	if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) == -1)
 		goto refused;
-	if (fcntl(fds[1], F_SETPIPE_SZ, PIPE_SIZE) < PIPE_SIZE) {
+	pipe->large = pool->n_large < PIPE_LARGE_MAX &&
+	    fcntl(fds[1], F_SETPIPE_SZ, PIPE_LARGE_SIZE) >= PIPE_LARGE_SIZE;
+	if (!pipe->large &&
+	    fcntl(fds[1], F_SETPIPE_SZ, PIPE_SIZE) < PIPE_SIZE) {
 		/* A small pipe costs more system calls than copying. */
 		close(fds[0]);
 		close(fds[1]);
@@ -83,6 +88,7 @@ pipe_take(struct pipe_pool *pool)
 	}
 	pipe->out = fds[0];
 	pipe->in = fds[1];
+	pool->n_large += pipe->large;
 	pool->n++;
 	return pipe;
 refused:

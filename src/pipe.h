@@ -5,22 +5,27 @@
  *
  * An ordinary user gets 16,384 pages of pipe (pipe(7),
  * pipe-user-pages-soft), 256 pipes of 256 KiB, before the kernel shrinks the
- * rest: at most PIPE_MAX are made here, and whoever gets none copies.
+ * rest: at most PIPE_MAX are made here, and whoever gets none copies. The first
+ * ones hold more, since few bulk sessions gain by it.
  * Floor 2.
  */
 #ifndef TUNNELD_PIPE_H
 #define TUNNELD_PIPE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define PIPE_MAX 128
 #define PIPE_SIZE (256 * 1024)
+#define PIPE_LARGE_MAX 16
+#define PIPE_LARGE_SIZE (1024 * 1024)
 
 struct pipe_pool;
 
 struct pipe {
 	int in;	 /* written by splice */
 	int out; /* read by splice */
+	bool large;
 	struct pipe *next;
 };
 
