@@ -222,7 +222,8 @@ lane_take_stream(struct lane *lane, struct framing *framing)
 	free(early.data);
 	lane->plain = stream_can_splice(lane->stream);
 	stream_expect_bulk(lane->stream);
-	net_set_unsent(stream_fd(lane->stream), LANE_UNSENT);
+	lane->ahead = LANE_AHEAD_FIRST;
+	net_set_unsent(stream_fd(lane->stream), LANE_AHEAD_FIRST);
 	net_set_user_timeout(stream_fd(lane->stream), lane->params.timeout);
 	return 0;
 }
@@ -300,19 +301,25 @@ lane_open(struct lane *lane)
 	return lc == NULL ? NULL : &lc->base;
 }
 
-/* What the kernel has not sent, or not had acknowledged. */
+/* What the kernel has not sent, or not had acknowledged. It is not asked where
+ * hardly anything was sent since it had nothing: each session asks here. */
 static size_t
-lane_in_kernel(const struct lane *lane)
+lane_in_kernel(struct lane *lane)
 {
 	int n = 0;
 
-	if (ioctl(stream_fd(lane->stream), SIOCOUTQ, &n) != 0 || n < 0)
+	if (lane->counted == 0 &&
+	    lane->out_bytes - lane->counted_at < LANE_AHEAD_MIN)
 		return 0;
-	return (size_t)n;
+	lane->counted_at = lane->out_bytes;
+	if (ioctl(stream_fd(lane->stream), SIOCOUTQ, &n) != 0 || n < 0)
+		n = 0;
+	lane->counted = (size_t)n;
+	return lane->counted;
 }
 
 size_t
-lane_backlog(const struct lane *lane)
+lane_backlog(struct lane *lane)
 {
 	return lane->out_len - lane->out_start + lane->out_rest +
 	    lane_in_kernel(lane);
@@ -348,7 +355,7 @@ lane_most_kept(const struct lane *lane)
 }
 
 void
-lane_get_status(const struct lane *lane, struct lane_status *out)
+lane_get_status(struct lane *lane, struct lane_status *out)
 {
 	out->rtt_ms = lane->rtt < 0 ? -1 : lane->rtt * 1000;
 	out->in = lane->in_bytes;

@@ -82,7 +82,7 @@ struct channel *lane_open(struct lane *lane);
 
 /* Bytes that wait to be sent, here and in the kernel, or are under way: who has
  * least is the best one. */
-size_t lane_backlog(const struct lane *lane);
+size_t lane_backlog(struct lane *lane);
 unsigned lane_channels(const struct lane *lane);
 
 /* What the channel has that keeps most, in memory and in its pipe; and resets
@@ -97,6 +97,6 @@ struct lane_status {
 	size_t backlog;
 	bool retired;
 };
-void lane_get_status(const struct lane *lane, struct lane_status *out);
+void lane_get_status(struct lane *lane, struct lane_status *out);
 
 #endif

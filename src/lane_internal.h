@@ -12,10 +12,15 @@
 #include "lane.h"
 #include "stream_ops.h"
 
-#define LANE_OUT (256 * 1024)	 /* what is put together for one write */
-#define LANE_UNSENT (512 * 1024) /* in the kernel, beyond what is under way */
+#define LANE_OUT (256 * 1024) /* what is put together for one write */
 #define LANE_SPLICE_MIN 16384
-#define LANE_BUDGET (1024 * 1024) /* bytes a turn, either way */
+/* What may stand before a frame that is due, here and again in the kernel, not
+ * sent yet: what leaves in LANE_AHEAD_SECONDS, and at least and at most: */
+#define LANE_AHEAD_SECONDS 0.005
+#define LANE_AHEAD_MIN LANE_SPLICE_MIN
+#define LANE_AHEAD_MAX (512 * 1024)
+#define LANE_AHEAD_FIRST (128 * 1024) /* before that is known */
+#define LANE_BUDGET (1024 * 1024)     /* bytes a turn, either way */
 
 /* The stream of a channel. Held by whoever has it; the lane refers to it. */
 struct lane_stream {
@@ -80,9 +85,15 @@ struct lane {
 	struct pipe *out_pipe; /* what follows out, */
 	size_t out_rest;       /* so many bytes of it */
 	bool blocked;	       /* the connection took no more */
-	bool held_back;	       /* the end of what it took, for more */
-	bool used;	       /* out was, since the last beat */
+	size_t ahead;	       /* LANE_AHEAD_* */
+	uint64_t put;	       /* bytes that the connection took */
+	double paced_at;       /* when it was measured last; then, put was: */
+	uint64_t paced_put;
+	bool held_back; /* the end of what it took, for more */
+	bool used;	/* out was, since the last beat */
 	uint64_t out_bytes;
+	uint64_t counted_at; /* out_bytes when the kernel was asked, */
+	size_t counted;	     /* and what it said: lane_backlog */
 };
 
 /* lane.c */

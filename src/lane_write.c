@@ -10,6 +10,10 @@
 
 #include "net.h"
 
+/* Seconds between two measurements that tell the rate. */
+#define LANE_PACE_MIN 0.02
+#define LANE_PACE_MAX 1.0
+
 void
 lane_free_out(struct lane *lane)
 {
@@ -25,6 +29,45 @@ lane_send_soon(struct lane *lane)
 {
 	if (lane->dead == NULL && !lane->blocked)
 		loop_task_queue_last(lane->loop, &lane->flush);
+}
+
+/*
+ * From one time that the connection takes no more to another, it sent as much
+ * as it took: that is its rate. What is handed to it goes by that, so that a
+ * keystroke does not wait behind a second of bulk on a slow path.
+ */
+static void
+lane_pace(struct lane *lane)
+{
+	double elapsed = loop_now(lane->loop) - lane->paced_at, ahead;
+
+	if (elapsed < LANE_PACE_MIN)
+		return;
+	ahead = (double)(lane->put - lane->paced_put) / elapsed *
+	    LANE_AHEAD_SECONDS;
+	lane->paced_at += elapsed;
+	lane->paced_put = lane->put;
+	if (elapsed > LANE_PACE_MAX) /* it had nothing to send */
+		return;
+	if (ahead < LANE_AHEAD_MIN)
+		ahead = LANE_AHEAD_MIN;
+	if (ahead > LANE_AHEAD_MAX)
+		ahead = LANE_AHEAD_MAX;
+	/* A system call, and noise. */
+	if (ahead > (double)lane->ahead / 2 &&
+	    ahead < (double)lane->ahead * 2 && ahead < LANE_AHEAD_MAX)
+		return;
+	if ((size_t)ahead == lane->ahead)
+		return;
+	lane->ahead = (size_t)ahead;
+	net_set_unsent(stream_fd(lane->stream), (int)ahead);
+}
+
+static void
+lane_block(struct lane *lane)
+{
+	lane->blocked = true;
+	lane_pace(lane);
 }
 
 /* What is put together: 0, or -1 if not all of it went. */
@@ -52,7 +95,7 @@ lane_flush_out(struct lane *lane)
 			lane->held_back = false;
 		}
 		if (status == STREAM_AGAIN) {
-			lane->blocked = true;
+			lane_block(lane);
 			return -1;
 		}
 		if (status != STREAM_OK) {
@@ -60,6 +103,7 @@ lane_flush_out(struct lane *lane)
 			return -1;
 		}
 		lane->out_start += put;
+		lane->put += put;
 	}
 	lane->out_start = lane->out_len = 0;
 	return 0;
@@ -79,10 +123,11 @@ lane_flush(struct lane *lane)
 		if (n > 0) {
 			lane->held_back = true;
 			lane->out_rest -= (size_t)n;
+			lane->put += (size_t)n;
 			continue;
 		}
 		if (n < 0 && errno == EAGAIN)
-			lane->blocked = true;
+			lane_block(lane);
 		else
 			lane_die(lane, "connection lost");
 		return -1;
@@ -95,9 +140,19 @@ lane_flush(struct lane *lane)
 }
 
 static size_t
+lane_most_out(const struct lane *lane)
+{
+	return lane->ahead < LANE_OUT ? lane->ahead : LANE_OUT;
+}
+
+static size_t
 lane_room(const struct lane *lane)
 {
-	return lane->out_rest > 0 ? 0 : LANE_OUT - lane->out_len;
+	size_t most = lane_most_out(lane);
+
+	return lane->out_rest > 0 || lane->out_len > most ?
+	    0 :
+	    most - lane->out_len;
 }
 
 static bool
@@ -180,7 +235,7 @@ lane_send_due(struct lane *lane)
 			if (lane_flush(lane) != 0 || lane->out == NULL)
 				return;
 		next = NULL;
-		if (lane_room(lane) >= LANE_OUT / 2)
+		if (lane_room(lane) >= lane_most_out(lane) / 2)
 			next = mux_next(lane->mux);
 		if (next != NULL) {
 			if (!lane_has_out(lane))
@@ -218,7 +273,7 @@ lane_allowance(struct lane_stream *ls)
 		allowance = 0;
 	if (allowance > 0 && !lane_emit(lane))
 		allowance = 0;
-	if (allowance > 0 && lane_room(lane) < LANE_OUT / 4 &&
+	if (allowance > 0 && lane_room(lane) < lane_most_out(lane) / 4 &&
 	    lane_flush(lane) != 0)
 		allowance = 0;
 	if (allowance > 0 && lane->out_rest > 0)
@@ -286,8 +341,11 @@ lane_splice_in(struct lane_stream *ls, int fd, struct stream_move *move)
 		lane->out_pipe = pipe_take(lane->params.pipes);
 	if (lane->out_pipe == NULL)
 		return;
-	n = lane_splice(fd, lane->out_pipe->in,
-	    allowance < WIRE_DATA_MAX ? allowance : WIRE_DATA_MAX, 0);
+	if (allowance > lane->ahead)
+		allowance = lane->ahead;
+	if (allowance > WIRE_DATA_MAX)
+		allowance = WIRE_DATA_MAX;
+	n = lane_splice(fd, lane->out_pipe->in, allowance, 0);
 	/* It is empty, or at its end, or has urgent data: reading tells. */
 	if (n <= 0) {
 		if (n < 0 && errno != EAGAIN)

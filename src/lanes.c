@@ -234,27 +234,25 @@ lanes_retire(struct lanes *lanes)
 /* So little more is no reason to take another lane. */
 #define LANES_SAME 16384
 
-static bool
-lanes_is_better(const struct lane *lane, const struct lane *best)
-{
-	size_t a = lane_backlog(lane) / LANES_SAME;
-	size_t b = lane_backlog(best) / LANES_SAME;
-
-	if (a != b)
-		return a < b;
-	return lane_channels(lane) < lane_channels(best);
-}
-
 struct channel *
 lanes_take(struct lanes *lanes)
 {
 	struct lanes_entry *entry;
 	struct lane *best = NULL;
+	size_t backlog, least = 0;
 
-	TAILQ_FOREACH(entry, &lanes->list, entry)
-		if (lane_has_room(entry->lane) &&
-		    (best == NULL || lanes_is_better(entry->lane, best)))
-			best = entry->lane;
+	TAILQ_FOREACH(entry, &lanes->list, entry) {
+		if (!lane_has_room(entry->lane))
+			continue;
+		backlog = lane_backlog(entry->lane) / LANES_SAME;
+		if (best != NULL &&
+		    (backlog > least ||
+			(backlog == least &&
+			    lane_channels(entry->lane) >= lane_channels(best))))
+			continue;
+		best = entry->lane;
+		least = backlog;
+	}
 	return best == NULL ? NULL : lane_open(best);
 }
 

@@ -57,6 +57,7 @@ struct mux_channel {
 	uint32_t grant;		/* of the WINDOW that is due */
 	uint32_t opened_window; /* of the OPENED that is due */
 	uint32_t used;		/* of its quantum, in this round */
+	uint64_t streak;	/* sent since it had nothing more to send */
 	uint64_t round;
 	double granted_at;
 	size_t most_kept;    /* since then */
@@ -86,8 +87,9 @@ struct mux {
 	struct mux_channels light, heavy; /* those that wait */
 	struct mux_channels grown;
 	unsigned n, n_ours;
-	unsigned lights;	 /* turns in a row */
-	struct mux_blocks spare; /* of MUX_BLOCK_MAX, to use again soon */
+	unsigned lights;	  /* turns in a row */
+	struct mux_channel *turn; /* whose it is, or was last */
+	struct mux_blocks spare;  /* of MUX_BLOCK_MAX, to use again soon */
 	unsigned n_spare;
 	uint64_t round;
 	bool lost;

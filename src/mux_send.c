@@ -6,6 +6,8 @@
 
 /* So many light turns before a heavy one has its own. */
 #define MUX_LIGHTS 16
+/* Who sent so much, and has still more, is a heavy one. */
+#define MUX_HEAVY 16384
 
 void
 mux_set_due(struct mux_channel *channel, unsigned due)
@@ -109,10 +111,20 @@ mux_emit(struct mux *mux, uint8_t *frame)
 
 /* --- turns ------------------------------------------------------------------ */
 
+/* Who did not come back to wait had no more. */
+static void
+mux_end_turn(struct mux *mux)
+{
+	if (mux->turn != NULL && !mux->turn->waiting)
+		mux->turn->streak = 0;
+	mux->turn = NULL;
+}
+
 void
 mux_begin_round(struct mux *mux)
 {
 	mux->round++;
+	mux_end_turn(mux);
 }
 
 static uint32_t
@@ -141,6 +153,9 @@ mux_allowance(const struct mux_channel *channel)
 		return channel->credit;
 	if (used >= MUX_QUANTUM)
 		return 0;
+	/* Who has much to send does not go before those who wait. */
+	if (channel->streak >= MUX_HEAVY && channel->mux->turn != channel)
+		return 0;
 	return channel->credit < MUX_QUANTUM - used ? channel->credit :
 						      MUX_QUANTUM - used;
 }
@@ -148,9 +163,13 @@ mux_allowance(const struct mux_channel *channel)
 void
 mux_sent(struct mux_channel *channel, size_t len)
 {
+	struct mux *mux = channel->mux;
 	uint32_t used = mux_used(channel);
 
-	channel->round = channel->mux->round;
+	if (channel->round != mux->round && mux->turn != channel)
+		channel->streak = 0;
+	channel->streak += len;
+	channel->round = mux->round;
 	channel->used = used + (uint32_t)len;
 	channel->credit -= (uint32_t)len;
 }
@@ -163,7 +182,7 @@ mux_wait(struct mux_channel *channel)
 	if (channel->waiting || channel->credit == 0 || mux->lost)
 		return;
 	channel->waiting = true;
-	channel->heavy = mux_used(channel) >= MUX_QUANTUM;
+	channel->heavy = channel->streak >= MUX_HEAVY;
 	TAILQ_INSERT_TAIL(channel->heavy ? &mux->heavy : &mux->light, channel,
 	    ring);
 }
@@ -173,6 +192,8 @@ mux_stop_waiting(struct mux_channel *channel)
 {
 	struct mux *mux = channel->mux;
 
+	if (mux->turn == channel)
+		mux->turn = NULL;
 	if (!channel->waiting)
 		return;
 	channel->waiting = false;
@@ -189,6 +210,7 @@ mux_next(struct mux *mux)
 	struct mux_channel *heavy = TAILQ_FIRST(&mux->heavy);
 	struct mux_channel *next = light;
 
+	mux_end_turn(mux);
 	if (light == NULL || (heavy != NULL && mux->lights >= MUX_LIGHTS))
 		next = heavy;
 	if (next == NULL)
@@ -196,5 +218,6 @@ mux_next(struct mux *mux)
 	mux->lights = next == light ? mux->lights + 1 : 0;
 	mux_stop_waiting(next);
 	next->used = 0;
+	mux->turn = next;
 	return next;
 }
