@@ -107,7 +107,8 @@ class TlsSocket:
 
     def recv(self, count):
         data = ctypes.create_string_buffer(count)
-        return data.raw[:self.call(_ssl.SSL_read, data, count)]
+        got = self.call(_ssl.SSL_read, data, count)
+        return data.raw[:got]
 
     def sendall(self, data):
         # Without SSL_MODE_ENABLE_PARTIAL_WRITE it is all or nothing.
