@@ -109,6 +109,16 @@ dial_classify(int error)
 	}
 }
 
+static void
+dial_next_in(struct dial *dial, double seconds)
+{
+	/* Most have one address. */
+	if (dial->stagger == NULL)
+		dial->stagger = loop_timer_new(dial->loop, dial_try_next, dial);
+	if (dial->stagger != NULL)
+		loop_timer_set(dial->stagger, seconds);
+}
+
 /* The last address to fail gives the reason, unless one was refused: that
  * somebody is there and said no is the more useful thing to hear. */
 static void
@@ -122,7 +132,7 @@ dial_attempt_failed(struct dial *dial, int error)
 		    strerror(error));
 	}
 	if (dial->next < dial->n) {
-		loop_timer_set(dial->stagger, 0);
+		dial_next_in(dial, 0);
 	} else if (dial->pending == 0) {
 		loop_timer_cancel(dial->deadline);
 		loop_task_queue(dial->loop, &dial->finish);
@@ -206,7 +216,7 @@ dial_try_next(void *arg)
 	error = dial_begin(attempt, sock);
 	if (error == EAGAIN && sock->sa.sa_family == AF_UNIX) {
 		dial_drop_attempt(attempt);
-		loop_timer_set(dial->stagger, DIAL_UNIX_RETRY);
+		dial_next_in(dial, DIAL_UNIX_RETRY);
 		return;
 	}
 	dial->next++;
@@ -214,7 +224,7 @@ dial_try_next(void *arg)
 		dial_drop_attempt(attempt);
 		dial_attempt_failed(dial, error);
 	} else if (dial->outcome.stream == NULL && dial->next < dial->n) {
-		loop_timer_set(dial->stagger, DIAL_STAGGER);
+		dial_next_in(dial, DIAL_STAGGER);
 	}
 }
 
@@ -260,8 +270,7 @@ dial_new(struct loop *loop, double timeout, dial_fn *fn, void *arg)
 	for (i = 0; i < RESOLVE_MAX_ADDRESSES; i++)
 		dial->attempts[i].dial = dial;
 	dial->deadline = loop_timer_new(loop, dial_timed_out, dial);
-	dial->stagger = loop_timer_new(loop, dial_try_next, dial);
-	if (dial->deadline == NULL || dial->stagger == NULL) {
+	if (dial->deadline == NULL) {
 		dial_free(dial);
 		return NULL;
 	}

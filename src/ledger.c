@@ -133,6 +133,9 @@ ledger_new(struct loop *loop, const struct ledger_options *options)
 
 	if (ledger == NULL)
 		return NULL;
+	/* Nobody asks how much memory SQLite has, and counting it takes a lock
+	 * for every piece. Too late the second time, and no harm. */
+	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 	ledger->loop = loop;
 	ledger->done_fd = ledger->news_fd = -1;
 	ledger->file.lock_fd = -1;

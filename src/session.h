@@ -87,6 +87,9 @@ int session_relay(struct session *session, struct stream *channel,
 enum stream_status session_read_early(struct session *session,
     struct stream *from);
 
+/* Of a local tunnel too. */
+bool session_is_entry(const struct session *session);
+
 /* The whole row, as it stands now. */
 void session_describe(const struct session *session,
     struct ledger_session *out);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -252,6 +253,55 @@ START_TEST(test_no_listening_socket)
 }
 END_TEST
 
+static void
+on_accepted(int fd, const struct addr_sock *from, void *arg)
+{
+	(void)from;
+	*(int *)arg = fd;
+}
+
+/* Somebody comes; what his socket is set to. */
+static void
+accept_one(struct net_listener *listener, bool tcp)
+{
+	struct addr_sock at;
+	int user, fd = -1, inlined = 0;
+	socklen_t len = sizeof inlined;
+
+	net_listener_address(listener, &at);
+	net_listener_start(listener, on_accepted, &fd);
+	user = socket(at.sa.sa_family, SOCK_STREAM, 0);
+	ck_assert_int_eq(connect(user, &at.sa, at.len), 0);
+	net_listener_accept_all(listener);
+	ck_assert_int_ne(fd, -1);
+	if (tcp)
+		ck_assert(net_is_set_up(fd));
+	getsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &inlined, &len);
+	ck_assert_int_ne(inlined, 0);
+	close(fd);
+	close(user);
+	net_listener_free(listener);
+}
+
+/* By inheritance, or one by one where the listener had nothing to hand on. */
+START_TEST(test_who_is_accepted_is_set_up)
+{
+	char text[100], error[400];
+	struct addr addr = address("127.0.0.1:0");
+	struct addr_sock at;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+	accept_one(listen_at("127.0.0.1:0"), true);
+	ck_assert_int_eq(addr_to_sock(&addr, &at), 0);
+	ck_assert_int_eq(bind(fd, &at.sa, at.len), 0);
+	ck_assert_int_eq(listen(fd, 5), 0);
+	ck_assert(!net_is_set_up(fd));
+	accept_one(net_adopt(loop, &addr, fd, error, sizeof error), true);
+	snprintf(text, sizeof text, "unix:%s/socket", dir);
+	accept_one(listen_at(text), false);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -269,6 +319,7 @@ main(void)
 	tcase_add_test(tcase, test_keep_and_adopt);
 	tcase_add_test(tcase, test_drop);
 	tcase_add_test(tcase, test_no_listening_socket);
+	tcase_add_test(tcase, test_who_is_accepted_is_set_up);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
