@@ -48,6 +48,7 @@ struct mux_channel {
 	bool refused;		/* FAILED has come */
 	bool reset;		/* RESET has come, unanswered so far */
 	bool told;		/* that it is lost */
+	bool wary;		/* its reader did not keep up, once */
 	bool waiting;		/* in the ring, */
 	bool heavy;		/* of those that used up their last turn */
 	uint8_t reason;		/* of the RESET that is due, or that came */

@@ -273,12 +273,14 @@ mux_is_brisk(const struct mux_channel *channel, double elapsed, double rtt)
 }
 
 /* What a reader does not take at once is copied here; it is better left where it
- * comes from. */
+ * comes from. After that windows grow slowly. */
 static uint32_t
-mux_less_kept(const struct mux_channel *channel)
+mux_less_kept(struct mux_channel *channel)
 {
 	size_t less = channel->window / 4;
 
+	if (channel->most_kept > 0)
+		channel->wary = true;
 	if (less > channel->window - MUX_WINDOW)
 		less = channel->window - MUX_WINDOW;
 	if (less > channel->most_kept)
@@ -308,7 +310,7 @@ mux_fit_window(struct mux_channel *channel, double elapsed, double rtt)
 	else if (window < MUX_WINDOW)
 		window = MUX_WINDOW;
 	else if (mux_is_brisk(channel, elapsed, rtt) && mux_may_grow(channel))
-		window *= 2;
+		window += channel->wary ? window / 8 : window;
 	else if (elapsed > MUX_SLOW || window > channel->mux->params.window_max)
 		window = mux_half_window(channel);
 	else if (rtt < MUX_FAR)
