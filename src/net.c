@@ -164,7 +164,7 @@ net_bind(const struct addr *addr, struct addr_sock *sock)
 	if (sock->sa.sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY,
 		    addr->host[0] == '\0' ? &zero : &one, sizeof one);
-	net_setup_listener(fd);
+	net_setup(fd);
 	if (bind(fd, &sock->sa, sock->len) == -1 ||
 	    (addr->kind == ADDR_UNIX && chmod(addr->host, 0666) == -1) ||
 	    listen(fd, NET_BACKLOG) == -1) {
@@ -297,7 +297,7 @@ net_adopt(struct loop *loop, const struct addr *addr, int fd, char *error,
 	}
 	listener->fd = fd;
 	net_learn(listener, addr);
-	net_setup_listener(fd);
+	net_setup(fd);
 	return listener;
 }
 

@@ -84,10 +84,9 @@ void net_listener_take_back(struct net_listener *listener);
 /* How many descriptors this process may have (RLIMIT_NOFILE). */
 int net_descriptors_max(void);
 
-/* Small segments leave at once, urgent bytes are read in line. */
+/* Small segments leave at once, urgent bytes are read in line. Of TCP, who is
+ * accepted inherits that from the listening socket. */
 void net_setup(int fd);
-/* Of TCP, who is accepted inherits that from the listening socket. */
-void net_setup_listener(int fd);
 /* Sends what MSG_MORE, or SPLICE_F_MORE, held back. */
 void net_push(int fd);
 bool net_is_set_up(int fd); /* never true of a UNIX socket */

@@ -22,16 +22,6 @@ net_setup(int fd)
 }
 
 void
-net_setup_listener(int fd)
-{
-	int one = 1;
-
-	net_setup(fd);
-	/* How much is left is told with what is read. */
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_INQ, &one, sizeof one);
-}
-
-void
 net_push(int fd)
 {
 	int one = 1;

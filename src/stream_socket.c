@@ -5,11 +5,8 @@
 #include <sys/socket.h>
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -21,9 +18,6 @@
 #define STREAM_KEY_UPDATE ((uint64_t)64 << 30)
 /* Many records at a time. */
 #define STREAM_READ_AHEAD (140 * 1024)
-/* Reads that found nothing behind what came, until the kernel is asked to say
- * so itself. */
-#define STREAM_IDLE_READS 2
 
 struct stream_socket {
 	struct stream base;
@@ -33,7 +27,6 @@ struct stream_socket {
 	bool write_pending; /* TLS: a record waits for the socket */
 	bool fresh;	    /* the watch has not fired yet */
 	bool drained;	    /* nothing to read, until the watch tells */
-	uint8_t idle_reads;
 	uint64_t since_update;
 	struct event *event;
 };
@@ -119,68 +112,31 @@ stream_socket_state(const struct stream *stream)
 
 /* --- plain ------------------------------------------------------------------ */
 
-/* What TCP_INQ tells (a FIN counts as a byte); -1: it was not asked. Fewer
- * bytes than were asked for do not say that there are no more: reading stops
- * before urgent data, and FIN may be there too. */
-static int
-stream_plain_left(struct msghdr *msg)
-{
-	const struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
-	int left = -1;
-
-	if (cmsg != NULL && cmsg->cmsg_level == IPPROTO_TCP &&
-	    cmsg->cmsg_type == TCP_CM_INQ)
-		memcpy(&left, CMSG_DATA(cmsg), sizeof left);
-	return left;
-}
-
-/* Who is read in small pieces is worth a call that saves one for each. */
-static void
-stream_plain_idle_read(struct stream_socket *sock)
-{
-	int one = 1;
-
-	if (sock->idle_reads > STREAM_IDLE_READS)
-		return;
-	if (++sock->idle_reads > STREAM_IDLE_READS)
-		(void)setsockopt(sock->fd, IPPROTO_TCP, TCP_INQ, &one,
-		    sizeof one);
-}
-
+/*
+ * Only a read that finds nothing says that there is nothing, and no reset
+ * either: that, or FIN, may have come with the last bytes, and the watch has
+ * told of both at once.
+ */
 static enum stream_status
 stream_plain_read(struct stream *stream, void *data, size_t len, size_t *got)
 {
 	struct stream_socket *sock = stream_socket(stream);
-	struct iovec piece = { .iov_base = data, .iov_len = len };
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct msghdr msg = { .msg_iov = &piece,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof control };
 	ssize_t n;
 
 	if (sock->drained)
 		return STREAM_AGAIN;
 	do
-		n = recvmsg(sock->fd, &msg, 0);
+		n = recv(sock->fd, data, len, 0);
 	while (n == -1 && errno == EINTR);
 	if (n > 0) {
 		*got = (size_t)n;
-		sock->drained = sock->event != NULL && !sock->fresh &&
-		    stream_plain_left(&msg) == 0;
 		return STREAM_OK;
 	}
 	if (n == 0)
 		return STREAM_EOF;
 	if (errno != EAGAIN)
 		return STREAM_RESET;
-	if (sock->event != NULL && !sock->fresh) {
-		sock->drained = true;
-		stream_plain_idle_read(sock);
-	}
+	sock->drained = sock->event != NULL && !sock->fresh;
 	return STREAM_AGAIN;
 }
 
