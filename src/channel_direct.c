@@ -217,6 +217,7 @@ channel_direct_is_alive(struct channel *base)
 	enum framing_status status;
 	int i;
 
+	stream_look_again(framing_stream(channel->framing));
 	for (i = 0; i < CHANNEL_BUDGET; i++) {
 		status = framing_read(channel->framing, &msg);
 		if (status != FRAMING_OK)

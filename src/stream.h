@@ -66,6 +66,10 @@ void stream_abort(struct stream *stream);
 void stream_set_reason(struct stream *stream, uint8_t reason);
 uint8_t stream_reason(const struct stream *stream);
 
+/* The next read asks the kernel, though its watch has not told: what has come
+ * in this turn may not have been looked at yet. */
+void stream_look_again(struct stream *stream);
+
 /* RESET or LOST if it died without having been read to its end, else OK. */
 enum stream_status stream_state(const struct stream *stream);
 

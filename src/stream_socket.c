@@ -320,6 +320,13 @@ static const struct stream_ops stream_plain_ops = {
 	.can_splice = true,
 };
 
+void
+stream_look_again(struct stream *stream)
+{
+	if (stream->ops == &stream_plain_ops)
+		stream_socket(stream)->drained = false;
+}
+
 static const struct stream_ops stream_tls_ops = {
 	.free = stream_socket_free,
 	.read = stream_tls_read,
