@@ -11,13 +11,6 @@
 #include "config_rows.h"
 
 #define FILE_SIZE 8192
-#define DAEMON CONFIG_SECTION_DAEMON
-#define GATEWAY CONFIG_SECTION_GATEWAY
-#define METRICS CONFIG_SECTION_METRICS
-#define PEER CONFIG_SECTION_PEER
-#define HEARTBEAT CONFIG_SECTION_HEARTBEAT
-#define RECONNECT CONFIG_SECTION_RECONNECT
-#define TUNNEL CONFIG_SECTION_TUNNEL
 
 /* The caller's reference; check_config keeps one of the last load. */
 static struct config *

@@ -215,6 +215,20 @@ START_TEST(open_crosses_goaway)
 }
 END_TEST
 
+static void
+kill_is_told(struct side *old, struct side *other, int user)
+{
+	session_close(TAILQ_FIRST(&old->tunnels->refresh), REASON_KILLED,
+	    "root");
+	user_expect_reset(user);
+	world_turn(0.1);
+	ck_assert_uint_eq(other->tunnels->n_sessions, 0);
+	fixture_settle(other->ledger);
+	fixture_await_number("SELECT count(*) FROM sessions"
+			     " WHERE close_reason = 'killed_by_peer'",
+	    1);
+}
+
 /* A kill right behind GOAWAY still says what it is. */
 START_TEST(kill_after_goaway)
 {
@@ -227,15 +241,7 @@ START_TEST(kill_after_goaway)
 	user = user_connect(old);
 	user_speak(user, "hello");
 	side_leave(old, side_new(old->name, old));
-	session_close(TAILQ_FIRST(&old->tunnels->refresh), REASON_KILLED,
-	    "root");
-	user_expect_reset(user);
-	world_turn(0.1);
-	ck_assert_uint_eq(other->tunnels->n_sessions, 0);
-	fixture_settle(other->ledger);
-	fixture_await_number("SELECT count(*) FROM sessions"
-			     " WHERE close_reason = 'killed_by_peer'",
-	    1);
+	kill_is_told(old, other, user);
 	stop();
 }
 END_TEST
@@ -254,15 +260,7 @@ START_TEST(kill_while_draining)
 	side_upgrade(old);
 	while (!peer_has_left(side_peer(old)))
 		world_turn(0.01);
-	session_close(TAILQ_FIRST(&old->tunnels->refresh), REASON_KILLED,
-	    "root");
-	user_expect_reset(user);
-	world_turn(0.1);
-	ck_assert_uint_eq(other->tunnels->n_sessions, 0);
-	fixture_settle(other->ledger);
-	fixture_await_number("SELECT count(*) FROM sessions"
-			     " WHERE close_reason = 'killed_by_peer'",
-	    1);
+	kill_is_told(old, other, user);
 	stop();
 }
 END_TEST

@@ -5,14 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DAEMON CONFIG_SECTION_DAEMON
-#define GATEWAY CONFIG_SECTION_GATEWAY
-#define METRICS CONFIG_SECTION_METRICS
-#define PEER CONFIG_SECTION_PEER
-#define HEARTBEAT CONFIG_SECTION_HEARTBEAT
-#define RECONNECT CONFIG_SECTION_RECONNECT
-#define TUNNEL CONFIG_SECTION_TUNNEL
-
 #define fixed config_rows_fixed
 
 const char config_rows_fixed[] = "";

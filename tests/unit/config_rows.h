@@ -6,6 +6,15 @@
 #include "config.h"
 #include "config_options.h"
 
+/* Short, for tables. */
+#define DAEMON CONFIG_SECTION_DAEMON
+#define GATEWAY CONFIG_SECTION_GATEWAY
+#define METRICS CONFIG_SECTION_METRICS
+#define PEER CONFIG_SECTION_PEER
+#define HEARTBEAT CONFIG_SECTION_HEARTBEAT
+#define RECONNECT CONFIG_SECTION_RECONNECT
+#define TUNNEL CONFIG_SECTION_TUNNEL
+
 /* NULL: not set. config_rows_fixed: there is no other value yet, or it is what
  * a thing is known by. */
 struct config_row {
