@@ -10,9 +10,10 @@
  * end. A relay puts its bytes where they are sent from; bulk on a plain lane
  * goes through a pipe that is the lane's own, so that a frame is finished
  * whatever becomes of its channel, and while the pipe holds bytes nothing else
- * is sent. In: a relay is lent the bytes where they were read, and its
- * channel keeps what the user does not take; bulk on a plain lane is spliced
- * from the connection, and what the user does not take is read from the pipe.
+ * is sent. What is handed to the kernel goes by the rate of the path.
+ * In: a relay is lent the bytes where they were read, and its channel keeps
+ * what the user does not take; bulk on a plain lane is spliced from the
+ * connection into a pipe of its channel, and waits there, as far as it fits.
  * So an idle lane holds no buffer, and a reader who stops holds up no other.
  *
  * Each end pings at its own interval and gives up at its own timeout; any

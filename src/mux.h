@@ -39,8 +39,8 @@
  * take is kept here, and is his own window and nothing else.
  *
  * Order: frames that are no DATA first; DATA in turns, MUX_QUANTUM for each
- * channel that waits, those that did not use up their last turn before the
- * others. What is to be sent are marks in the channels, not a queue, so that
+ * channel that waits; who sent 16 KiB and still has more is behind those who
+ * did not, and does not go before those who wait. What is to be sent are marks in the channels, not a queue, so that
  * its memory is bounded. DATA that was taken is the lane's: there, in one
  * place, a lane that is resumed one day finds what it has to send again.
  */

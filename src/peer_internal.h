@@ -4,9 +4,9 @@
  *
  * peer.c is its life, state and dialling; peer_link.c the link, its channels
  * and who waits for them; peer_accept.c the accepting side and take-over;
- * peer_reload.c another configuration; peer_leave.c giving the name up to another
- * process, and waiting for one; peer_lanes.c the lanes of the link; peer_past.c links that are over, while something
- * may still come in on them.
+ * peer_reload.c another configuration; peer_leave.c giving the name up to
+ * another process, and waiting for one; peer_lanes.c the lanes of the link;
+ * peer_past.c links that are over, while something may still come in on them.
  * Floor 3.
  */
 #ifndef TUNNELD_PEER_INTERNAL_H
