@@ -62,8 +62,9 @@ uint8_t relay_reason(const struct relay *relay);
  * for whoever must tell the other end something first. Once. */
 struct stream *relay_take_channel(struct relay *relay);
 
-/* Borrowed. */
-const struct stream *relay_outside(const struct relay *relay);
+/* Borrowed; NULL for a channel that was handed back. */
+const struct stream *relay_stream(const struct relay *relay,
+    enum ending_side side);
 
 struct relay_counters {
 	uint64_t from_outside; /* bytes read from the outside socket, early ones

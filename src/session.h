@@ -52,7 +52,7 @@ struct session {
 	uint64_t up_written, down_written; /* what the ledger was last told */
 	struct rate rate;
 	bool taken;	 /* from another process: tunnels_take */
-	bool kept_alive; /* its outside, by the kernel's probes */
+	bool kept_alive; /* its connections, by the kernel's probes */
 };
 
 /* Registered with its tunnel; uid NULL makes one. NULL: memory. */
