@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tls_out.h"
+
 /* The PSK is bound to SHA-256, so only suites with that hash will do. */
 #define TLS_SUITES "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256"
 /* What a stranger may say before the handshake is done; ours says 400 bytes.
@@ -170,7 +172,7 @@ tls_session_new(struct tls *tls, SSL_CTX *ctx, int fd)
 		return NULL;
 	}
 	mine->tls = tls;
-	if (!SSL_set_fd(ssl, fd)) {
+	if (!SSL_set_rfd(ssl, fd) || tls_out_attach(ssl, fd) != 0) {
 		tls_session_free(ssl);
 		return NULL;
 	}
