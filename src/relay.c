@@ -290,9 +290,9 @@ relay_take_channel(struct relay *relay)
 }
 
 const struct stream *
-relay_outside(const struct relay *relay)
+relay_stream(const struct relay *relay, enum ending_side side)
 {
-	return relay->stream[ENDING_OUTSIDE];
+	return relay->stream[side];
 }
 
 void

@@ -67,8 +67,9 @@ struct stream *relay_take_channel(struct relay *relay);
  * nothing to the relay. */
 void relay_rest(struct relay *relay);
 
-/* Borrowed. */
-const struct stream *relay_outside(const struct relay *relay);
+/* Borrowed; NULL for a channel that was handed back. */
+const struct stream *relay_stream(const struct relay *relay,
+    enum ending_side side);
 
 struct relay_counters {
 	uint64_t from_outside; /* bytes read from the outside socket, early ones

@@ -53,7 +53,7 @@ struct session {
 	uint64_t up_written, down_written; /* what the ledger was last told */
 	struct rate rate;
 	bool taken;	 /* from another process: tunnels_take */
-	bool kept_alive; /* its outside, by the kernel's probes */
+	bool kept_alive; /* its connections, by the kernel's probes */
 	bool rests;	 /* no byte since the last refresh */
 };
 

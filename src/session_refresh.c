@@ -9,19 +9,29 @@ session_now(const struct session *session)
 	return loop_now(session->tunnel->tunnels->params.loop);
 }
 
+static void
+session_probe(const struct stream *stream)
+{
+	if (stream != NULL && stream_fd(stream) != -1)
+		net_set_keepalive(stream_fd(stream));
+}
+
 /* Probes begin after a minute: most sessions are over before it is worth a few
- * system calls. */
+ * system calls. A channel that is a connection of its own is probed too; a lane
+ * has pings. */
 static void
 session_keep_alive(struct session *session)
 {
-	const struct stream *outside = session->relay != NULL ?
-	    relay_outside(session->relay) :
-	    session->outside;
+	bool relayed = session->relay != NULL;
 
-	if (session->kept_alive || outside == NULL)
+	if (session->kept_alive)
 		return;
-	session->kept_alive = true;
-	net_set_keepalive(stream_fd(outside));
+	session->kept_alive = relayed;
+	session_probe(relayed ?
+		relay_stream(session->relay, ENDING_OUTSIDE) :
+		session->outside);
+	if (relayed)
+		session_probe(relay_stream(session->relay, ENDING_CHANNEL));
 }
 
 /* Its rate is 0 by now. */
