@@ -26,7 +26,7 @@ struct net_listener {
 	net_accept_fn *fn;
 	net_lend_fn *lend;
 	void *arg;
-	int fd; /* -1: suspended */
+	int fd;	  /* -1: suspended */
 	int high; /* from this descriptor on they run short, as last asked */
 	bool yields;
 	bool paused; /* said so in the log */
