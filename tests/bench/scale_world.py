@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: ISC
+"""What tests/bench/scale_sessions.py and scale_links.py share: a network
+namespace of their own, daemons, and what the kernel says of a process."""
+
+import base64
+import json
+import os
+import pathlib
+import platform
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+from relays import BODY, Failed, World, wait_for_port
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+CONTROL = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+LOAD = pathlib.Path(__file__).with_name("scale_load.py")
+
+
+def add_options(parser):
+    parser.add_argument("--build", default=str(TOP), metavar="DIR")
+    parser.add_argument("--congestion", default="cubic")
+    parser.add_argument("--json", metavar="FILE", help="- is the output")
+    parser.add_argument("--keep-log", metavar="FILE",
+                        help="what the daemons said")
+    parser.add_argument("--inside", help="(the script itself gives it)")
+
+
+def go_inside(args):
+    """A namespace of our own, and as many descriptors as we may have."""
+    if args.inside is None:
+        for how in (["-n"], ["-rn"]):
+            if subprocess.run(["unshare", *how, "true"], check=False,
+                              stderr=subprocess.DEVNULL).returncode == 0:
+                os.execvp("unshare", ["unshare", *how, sys.executable, "-B",
+                                      *sys.argv, "--inside", "yes"])
+        sys.exit("bench: no network namespace")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    CONTROL.write_text(args.congestion, encoding="ascii")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def descriptors():
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def machine(build):
+    """What figures mean nothing without."""
+    version = subprocess.run([f"{build}/tunneld", "--version"], text=True,
+                             stdout=subprocess.PIPE, check=False).stdout
+    model = re.search(r"model name\s*: (.*)", pathlib.Path(
+        "/proc/cpuinfo").read_text(encoding="utf-8"))
+    return {"cores": os.cpu_count(), "processor": model[1] if model else "",
+            "kernel": platform.release(),
+            "tunneld": version.split("\n", maxsplit=1)[0],
+            "congestion": CONTROL.read_text(encoding="ascii").strip(),
+            "descriptors": descriptors()}
+
+
+# --- of a process -----------------------------------------------------------
+
+def read_fields(path):
+    """The lines "Name: 12 kB", in KiB."""
+    text = pathlib.Path(path).read_text(encoding="ascii", errors="replace")
+    return {name: int(value) for name, value in
+            re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
+
+
+def memory(pid):
+    """KiB: its share of what is in memory, what is its own alone, and what of
+    that no file is behind (heap, stacks)."""
+    fields = read_fields(f"/proc/{pid}/smaps_rollup")
+    return {"pss": fields["Pss"],
+            "uss": fields["Private_Clean"] + fields["Private_Dirty"],
+            "heap": fields["Anonymous"]}
+
+
+def cpu(pid):
+    """Seconds of all its threads, as the scheduler counts them."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/schedstat",
+                  encoding="ascii") as file:
+            total += int(file.read().split()[0])
+    return total / 1e9
+
+
+def count_descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+# --- of the kernel ----------------------------------------------------------
+
+def kernel_memory():
+    """KiB, of the whole machine: slabs (sockets and what hangs from them) and
+    the buffers of TCP."""
+    sockstat = pathlib.Path("/proc/net/sockstat").read_text(encoding="ascii")
+    pages = int(re.search(r"^TCP:.* mem (\d+)", sockstat, re.MULTILINE)[1])
+    return {"slab": read_fields("/proc/meminfo")["Slab"],
+            "buffers": pages * PAGE // 1024}
+
+
+def netstat(*names):
+    """Counters of this namespace."""
+    lines = pathlib.Path("/proc/net/netstat").read_text(
+        encoding="ascii").splitlines()
+    values = {}
+    for head, row in zip(lines[::2], lines[1::2]):
+        values.update(zip(head.split()[1:], row.split()[1:]))
+    return {name: int(values[name]) for name in names}
+
+
+# --- daemons ----------------------------------------------------------------
+
+class Daemon:
+    """One process, and a file with what it says."""
+
+    def __init__(self, world, name, build, config):
+        self.world, self.name = world, name
+        self.build = os.path.abspath(build)
+        self.config = world.write(f"{name}.conf", config)
+        self.log = world.directory / f"{name}.log"
+        self.process = None
+        self.start()
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "--",
+                 f"{self.build}/tunneld", "-f", "--no-master", "-c",
+                 str(self.config)], stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log)
+        self.world.processes.append(self.process)
+
+    @property
+    def pid(self):
+        if self.process.poll() is not None:
+            raise Failed(f"{self.name} ended with {self.process.returncode}")
+        return self.process.pid
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def said(self, words, offset=0):
+        """How often, behind so many bytes of its log."""
+        with open(self.log, "rb") as file:
+            file.seek(offset)
+            return file.read().count(words)
+
+    def control(self, *words):
+        done = subprocess.run(
+            [f"{self.build}/tunnelctl", "-s",
+             f"{self.world.directory}/{self.name}.sock", "--json", *words],
+            capture_output=True, text=True, check=False, timeout=60)
+        if done.returncode != 0:
+            raise Failed(f"tunnelctl {words}: {done.stderr}")
+        return json.loads(done.stdout)
+
+
+def daemon_config(world, name, log_level="warning", more=""):
+    directory = world.directory
+    return (f'daemon = {{ name = "{name}"; log = "stderr"; '
+            f'log_level = "{log_level}"; '
+            f'admin_socket = "{directory}/{name}.sock"; '
+            f'database = "{directory}/{name}.db"; {more} }};\n')
+
+
+class ScaleWorld(World):
+    """With nothing behind it but nginx, for as many as can come."""
+
+    def start_services(self):
+        room = descriptors() - 100
+        config = self.write("nginx.conf", f"""
+daemon off; master_process off; worker_rlimit_nofile {descriptors()};
+pid {self.directory}/nginx.pid; error_log {self.directory}/nginx.log;
+events {{ worker_connections {room}; multi_accept on; }}
+http {{ access_log off; keepalive_requests 1000000000;
+  keepalive_timeout 1h; keepalive_time 10h; reset_timedout_connection off;
+  server {{ listen 127.0.0.1:{self.services["web"]} backlog=4096;
+    location / {{ return 200 "{"x" * BODY}"; }} }}
+  server {{ listen 127.0.0.1:{self.status_port};
+    location / {{ stub_status; }} }} }}
+""")
+        nginx = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+        if nginx is None:
+            raise Failed("nginx is not there")
+        self.start(nginx, "-c", config, "-p", self.directory)
+        for port in (self.services["web"], self.status_port):
+            wait_for_port(port)
+
+    def write_secret(self, name):
+        path = self.directory / name
+        path.write_text(base64.b64encode(os.urandom(32)).decode() + "\n",
+                        encoding="ascii")
+        path.chmod(0o600)
+        return path
+
+    def served(self):
+        """Connections that nginx has, but this one; and requests so far."""
+        url = f"http://127.0.0.1:{self.status_port}/"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            lines = answer.read().decode().split("\n")
+        return int(lines[0].split()[2]) - 1, int(lines[2].split()[2]) - 1
+
+
+class Holders:
+    """So many idle users, split over processes."""
+
+    SHARE = 5000
+
+    def __init__(self, port, count, limit=None):
+        share = limit or self.SHARE
+        self.count = count
+        self.processes = []
+        for first in range(0, count, share):
+            self.processes.append(subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-B",
+                 str(LOAD), str(port), str(min(share, count - first))],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        held = sum(int(self.read(one).split()[1]) for one in self.processes)
+        if held != count:
+            self.close()
+            raise Failed(f"{held} users are held, not {count}")
+
+    @staticmethod
+    def read(process):
+        line = process.stdout.readline()
+        if not line:
+            raise Failed("users were lost")
+        return line
+
+    def tell(self, words):
+        for process in self.processes:
+            process.stdin.write(words + "\n")
+            process.stdin.flush()
+        for process in self.processes:
+            self.read(process)
+
+    def close(self):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+            process.stdin.close()
+            process.stdout.close()
+        self.processes = []
+
+
+def wait_until(what, seconds, test):
+    until = time.monotonic() + seconds
+    while not test():
+        if time.monotonic() > until:
+            raise Failed(f"not within {seconds:g} s: {what}")
+        time.sleep(0.02)
+
+
+def show_json(args, results):
+    text = json.dumps(results, indent=1)
+    if args.json == "-":
+        print(text)
+    elif args.json:
+        pathlib.Path(args.json).write_text(text + "\n", encoding="utf-8")
