@@ -103,14 +103,18 @@ http {{ access_log off; keepalive_requests 1000000000;
         return log.read_text(errors="replace")[-most:] if log.exists() else ""
 
     def stop(self):
-        for process in reversed(self.processes):
-            process.send_signal(signal.SIGTERM)
-        for process in self.processes:
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end_all(self.processes)
+
+
+def end_all(processes):
+    for process in reversed(processes):
+        process.send_signal(signal.SIGTERM)
+    for process in processes:
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def wait_for_port(port, check=lambda: None, seconds=20):
@@ -158,6 +162,10 @@ class Subject:
                              f"({process.returncode})")
             total += sum(map(ticks, [process.pid, *children(process.pid)]))
         return total / TICK
+
+    def stop(self):
+        end_all(self.processes)
+        self.processes = []
 
     def prove(self):
         """What is sent comes back, the same, all of it. (No half-close: nginx

@@ -2,50 +2,42 @@
 """What tests/bench/scale_sessions.py and scale_links.py share: a network
 namespace of their own, daemons, and what the kernel says of a process."""
 
+import atexit
 import base64
 import json
 import os
 import pathlib
-import platform
 import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 
+import place
 from relays import BODY, Failed, World, wait_for_port
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
-CONTROL = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 LOAD = pathlib.Path(__file__).with_name("scale_load.py")
 
 
 def add_options(parser):
-    parser.add_argument("--build", default=str(TOP), metavar="DIR")
+    parser.add_argument("--build", default=str(place.TOP), metavar="DIR")
     parser.add_argument("--congestion", default="cubic")
     parser.add_argument("--json", metavar="FILE", help="- is the output")
     parser.add_argument("--keep-log", metavar="FILE",
                         help="what the daemons said")
-    parser.add_argument("--inside", help="(the script itself gives it)")
 
 
 def go_inside(args):
     """A namespace of our own, and as many descriptors as we may have."""
-    if args.inside is None:
-        for how in (["-n"], ["-rn"]):
-            if subprocess.run(["unshare", *how, "true"], check=False,
-                              stderr=subprocess.DEVNULL).returncode == 0:
-                os.execvp("unshare", ["unshare", *how, sys.executable, "-B",
-                                      *sys.argv, "--inside", "yes"])
-        sys.exit("bench: no network namespace")
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    CONTROL.write_text(args.congestion, encoding="ascii")
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    place.go_inside()
+    directory = tempfile.mkdtemp(prefix="bench-")
+    atexit.register(shutil.rmtree, directory)
+    os.environ.update(place.set_congestion(args.congestion, directory))
 
 
 def descriptors():
@@ -54,15 +46,8 @@ def descriptors():
 
 def machine(build):
     """What figures mean nothing without."""
-    version = subprocess.run([f"{build}/tunneld", "--version"], text=True,
-                             stdout=subprocess.PIPE, check=False).stdout
-    model = re.search(r"model name\s*: (.*)", pathlib.Path(
-        "/proc/cpuinfo").read_text(encoding="utf-8"))
-    return {"cores": os.cpu_count(), "processor": model[1] if model else "",
-            "kernel": platform.release(),
-            "tunneld": version.split("\n", maxsplit=1)[0],
-            "congestion": CONTROL.read_text(encoding="ascii").strip(),
-            "descriptors": descriptors()}
+    return {**place.machine(), "versions": place.versions(build),
+            "congestion": place.CONTROL.read_text(encoding="ascii").strip()}
 
 
 # --- of a process -----------------------------------------------------------

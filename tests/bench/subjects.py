@@ -6,6 +6,7 @@ import base64
 import getpass
 import os
 import pathlib
+import resource
 import sqlite3
 import subprocess
 import time
@@ -82,6 +83,11 @@ tunnels = (
 
 # --- the others ---------------------------------------------------------------
 
+def room():
+    """Descriptors for connections."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 500
+
+
 def ends_of(world, subject):
     """Of a pair: (end, what it listens on, where that leads to)."""
     inner = {one: world.take_port() for one in subject.ports}
@@ -114,7 +120,7 @@ def start_haproxy(world, name, threads=1):
             f"  server s 127.0.0.1:{to[one]}" for one, port in ports.items())
         config = world.write(f"{name}-{end}.cfg", f"""
 global
-  maxconn 4000
+  maxconn {room() // (3 if splice else 2)}
   nbthread {threads}
 defaults
   mode tcp
@@ -155,9 +161,9 @@ def start_nginx(world, name):
         directory = subject.directory()
         config = world.write(f"{name}/{end}.conf", f"""
 {module}
-daemon off; master_process off; worker_rlimit_nofile 20000;
+daemon off; master_process off; worker_rlimit_nofile {room()};
 pid {directory}/{end}.pid; error_log {directory}/{end}.log;
-events {{ worker_connections 10000; }}
+events {{ worker_connections {room()}; }}
 stream {{ proxy_buffer_size 64k; proxy_timeout 1h;
 {servers}
 }}

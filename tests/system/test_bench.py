@@ -17,6 +17,7 @@ sys.path.insert(0, BENCH)
 import figures          # noqa: E402  (not before that)
 import loads            # noqa: E402
 import place            # noqa: E402
+import scale            # noqa: E402
 import show             # noqa: E402
 import subjects         # noqa: E402
 
@@ -125,6 +126,35 @@ def test_the_shape_of_the_json_is_kept():
     assert summary["ratio"] == 1 and summary["cpu"] == 1234.5
     assert {"congestion", "measure", "key", "of", "to", "median", "sign",
             "wanted", "met"} <= set(document["goals"][0])
+
+
+def test_what_many_sessions_cost_becomes_tables_and_goals():
+    daemon = {"uss": 3.0, "descriptors": 1.0, "cpu_ms_per_s": 2.0,
+              "cpu_ms_per_s_without": 1.0}
+    level = {"keepalive": [9, 10, 11], "new": [50, 50, 50], "spread": [1, 2, 3]}
+    back = {"links": 1.0, "cpu_links": 0.5, "all": 2.0, "cpu_all": 0.7,
+            "ListenOverflows": 0, "ListenDrops": 1}
+    found = scale.tell({
+        "memory": {"mux-plain": {"sessions": 9000, "daemons": {
+            "edge": daemon, "home": {**daemon, "uss": 4.5}}}},
+        "relays": {"haproxy": {"sessions": 9000, "uss": 3.3,
+                               "descriptors": 2.0}},
+        "cost": {"mux-plain": {"10": level, "9000": {
+            **level, "new": [60, 60, 1000]}}},
+        "links": {"bare-tls": {
+            "links": 1000, "lanes": 0, "pool": 0, "memory": {"hub": daemon},
+            "cpu_s_per_minute": {"hub": 0.1},
+            "returns": [back, {**back, "links": 6.0}]}}})
+    assert len(found["tables"]) == 5
+    for _, heads, rows in found["tables"]:
+        assert rows and all(len(row) == len(heads) + 1 for row in rows)
+    missed = [one["measure"] for one in figures.judge_scale(found["goals"])
+              if not one["met"]]
+    assert missed == ["KiB of an idle session, mux-plain home",
+                      "most / least of these, mux-plain new",
+                      "seconds to 1,000 links, bare-tls",
+                      "lost in the accept queue, bare-tls"]
+    assert max(map(len, show.show_scale(found))) <= 80
 
 
 def iperf3(sent, came, each=1):
