@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 
+os.environ["PATH"] += ":/usr/sbin:/sbin"
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 CONTROL = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
@@ -32,13 +33,24 @@ class Absent(Exception):
 
 def need(program, package=None):
     """Its path: what the environment names (HAPROXY=...), or from PATH."""
-    path = os.environ.get(program.upper()) or shutil.which(
-        program, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    path = os.environ.get(program.upper()) or shutil.which(program)
     if path is None:
         raise Absent(f"{program} is neither in PATH nor named by "
                      f"{program.upper()}=" +
                      (f" (Debian: {package})" if package else ""))
     return path
+
+
+def need_all(programs):
+    """{program: package}; ends the script where one is missing."""
+    missing = []
+    for program, package in programs.items():
+        try:
+            need(program, package)
+        except Absent as error:
+            missing.append(f"bench: {error}")
+    if missing:
+        sys.exit("\n".join(missing))
 
 
 def shout(text):
@@ -74,13 +86,15 @@ def compile_c(directory, name, *more):
     return out
 
 
-def set_congestion(name, directory):
+def set_congestion(name, directory, preload=False):
     """All sockets from now on have it; returns what programs need in their
     environment for that."""
     try:
+        if preload:
+            raise OSError(0, "as asked")
         CONTROL.write_text(name, encoding="utf-8")
     except OSError as error:
-        shout(f"CANNOT SET net.ipv4.tcp_congestion_control to {name} "
+        shout(f"NOT SETTING net.ipv4.tcp_congestion_control to {name} "
               f"({error.strerror}): preloading a library that sets it on each "
               "socket")
         library = compile_c(directory, "congestion.c", "-shared", "-fPIC",

@@ -4,7 +4,7 @@ that end with the script, and what they have cost so far."""
 
 import os
 import pathlib
-import shutil
+import resource
 import signal
 import socket
 import subprocess
@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.request
 
-from place import Failed
+from place import Failed, need
 
 BODY = 128
 TICK = os.sysconf("SC_CLK_TCK")
@@ -73,23 +73,35 @@ class World:
         self.processes.append(process)
         return process
 
-    def start_services(self):
+    def start_web(self, more=""):
+        """nginx, for as many as can come."""
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100
+        paths = " ".join(
+            f"{name}_temp_path {self.directory}/{name};" for name in
+            ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        # In a user's namespace there is nobody but root.
         config = self.write("nginx.conf", f"""
-daemon off; master_process off; worker_rlimit_nofile 20000;
+daemon off; master_process off; user root root;
+worker_rlimit_nofile {most + 100};
 pid {self.directory}/nginx.pid; error_log {self.directory}/nginx.log;
-events {{ worker_connections 10000; }}
-http {{ access_log off; keepalive_requests 1000000000;
+events {{ worker_connections {most}; multi_accept on; }}
+http {{ access_log off; keepalive_requests 1000000000; {paths} {more}
   server {{ listen 127.0.0.1:{self.services["web"]} backlog=4096;
     location / {{ return 200 "{"x" * BODY}"; }} }}
   server {{ listen 127.0.0.1:{self.status_port};
     location / {{ stub_status; }} }} }}
 """)
-        self.start(shutil.which("nginx"), "-c", config, "-p", self.directory)
+        self.start(need("nginx"), "-c", config, "-p", self.directory)
+        for port in (self.services["web"], self.status_port):
+            wait_for_port(port)
+
+    def start_services(self):
+        self.start_web()
         self.start("iperf3", "-s", "-B", "127.0.0.1", "-p",
                    self.services["bulk"])
         self.start(sys.executable, __file__, self.services["echo"])
-        for port in (*self.services.values(), self.status_port):
-            wait_for_port(port)
+        for service in ("bulk", "echo"):
+            wait_for_port(self.services[service])
 
     def requests(self):
         """That nginx has answered, this one among them."""

@@ -18,7 +18,7 @@ import time
 import urllib.request
 
 import place
-from relays import BODY, Failed, World, wait_for_port
+from relays import Failed, World
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 LOAD = pathlib.Path(__file__).with_name("scale_load.py")
@@ -163,24 +163,8 @@ class ScaleWorld(World):
     """With nothing behind it but nginx, for as many as can come."""
 
     def start_services(self):
-        room = descriptors() - 100
-        config = self.write("nginx.conf", f"""
-daemon off; master_process off; worker_rlimit_nofile {descriptors()};
-pid {self.directory}/nginx.pid; error_log {self.directory}/nginx.log;
-events {{ worker_connections {room}; multi_accept on; }}
-http {{ access_log off; keepalive_requests 1000000000;
-  keepalive_timeout 1h; keepalive_time 10h; reset_timedout_connection off;
-  server {{ listen 127.0.0.1:{self.services["web"]} backlog=4096;
-    location / {{ return 200 "{"x" * BODY}"; }} }}
-  server {{ listen 127.0.0.1:{self.status_port};
-    location / {{ stub_status; }} }} }}
-""")
-        nginx = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
-        if nginx is None:
-            raise Failed("nginx is not there")
-        self.start(nginx, "-c", config, "-p", self.directory)
-        for port in (self.services["web"], self.status_port):
-            wait_for_port(port)
+        self.start_web("keepalive_timeout 1h; keepalive_time 10h; "
+                       "reset_timedout_connection off;")
 
     def write_secret(self, name):
         path = self.directory / name

@@ -57,6 +57,11 @@ def wrap(text):
     return lines + [line]
 
 
+def fitting(width, *texts):
+    """The first that is shorter than that, or the last."""
+    return next((text for text in texts if len(text) < width), texts[-1])
+
+
 def show_bulk(summary, congestion):
     names = [name for name in BULK if name in summary]
     if not names:
@@ -66,8 +71,9 @@ def show_bulk(summary, congestion):
     wide = 7 * len(names)
     lines = ["", f"Bulk, {congestion}; 1 or 8 streams, > to the service, "
              "< from it",
-             f"{'':<{FIRST}}{'CPU s per GiB':>{wide}}"
-             f"{'ratio to no relay':>{wide}}",
+             f"{'':<{FIRST}}"
+             f"{fitting(wide, 'CPU s per GiB', 'CPU s/GiB', 'CPU'):>{wide}}"
+             f"{fitting(wide, 'ratio to no relay', 'ratio'):>{wide}}",
              row("subject", heads + heads, 7)]
     for subject in order:
         found = [summary[name].get(subject, {}) for name in names]

@@ -3,6 +3,7 @@
 two that a user of one machine would put between a user and a service."""
 
 import base64
+import contextlib
 import getpass
 import os
 import pathlib
@@ -15,6 +16,7 @@ from guests import GUESTS
 from place import Absent, Failed, compile_c, need, shout
 from relays import Subject, wait_for_port
 
+SSHD_ROOM = pathlib.Path("/run/sshd")
 NONE = "no-relay"
 TUNNELS = ("mux-plain", "direct-plain", "mux-tls", "direct-tls",
            "mux-plain-off", "direct-plain-off")
@@ -161,7 +163,7 @@ def start_nginx(world, name):
         directory = subject.directory()
         config = world.write(f"{name}/{end}.conf", f"""
 {module}
-daemon off; master_process off; worker_rlimit_nofile {room()};
+daemon off; master_process off; user root root; worker_rlimit_nofile {room()};
 pid {directory}/{end}.pid; error_log {directory}/{end}.log;
 events {{ worker_connections {room()}; }}
 stream {{ proxy_buffer_size 64k; proxy_timeout 1h;
@@ -178,17 +180,26 @@ def make_key(path):
     return path
 
 
+def prepare_sshd():
+    """It locks itself in a directory that Debian's service makes, and that
+    must be root's: in a user's namespace nothing is."""
+    if os.getuid() == 0:
+        with contextlib.suppress(OSError):
+            SSHD_ROOM.mkdir(exist_ok=True)
+        if not SSHD_ROOM.exists() or SSHD_ROOM.stat().st_uid != 0:
+            raise Absent(f"sshd needs {SSHD_ROOM} of root")
+
+
 def start_ssh(world, name):
     """An sshd of its own, with keys made for the run; the ports are those that
     sshd opens for -R."""
     sshd = need("sshd", "openssh-server")
     ssh = need("ssh", "openssh-client")
+    prepare_sshd()
     subject = Subject(world, name)
     directory = subject.directory()
     host, user = make_key(directory / "host"), make_key(directory / "user")
     port = world.take_port()
-    if os.getuid() == 0:  # where it locks itself in; Debian's service makes it
-        pathlib.Path("/run/sshd").mkdir(exist_ok=True)
     public = user.with_suffix(".pub").read_text(encoding="utf-8")
     world.write(f"{name}/authorized", public, 0o600)
     config = world.write(f"{name}/sshd.conf", f"""

@@ -230,6 +230,14 @@ def test_a_run_of_a_moment(tmp_path):
         assert "ABSENT: bore" in done.stderr and "ABSENT" in done.stdout
 
 
+def test_the_congestion_control_can_be_preloaded(tmp_path):
+    done = run_bench(tmp_path, "--only", "bulk1", "--subjects",
+                     "no-relay,mux-tls", "--preload", "--congestion", "reno")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "preloading a library" in done.stderr
+    assert "all of them reno" in done.stderr
+
+
 def test_a_relay_that_cannot_work_ends_the_run(tmp_path):
     done = run_bench(tmp_path, "--only", "bulk1", "--subjects",
                      "no-relay,haproxy", HAPROXY="/bin/false")
