@@ -36,7 +36,7 @@ def run_part(name, build, congestion, quick):
             [sys.executable, "-B", HERE / script, *words, "--build", build,
              "--congestion", congestion, "--json", out,
              *(QUICK[name] if quick else [])],
-            capture_output=True, text=True, check=False)
+            capture_output=True, text=True, check=False, timeout=1800)
         if done.returncode != 0 or not out.exists():
             raise Failed(f"{script}: {done.stdout[-500:]}{done.stderr[-2000:]}")
         return json.loads(out.read_text(encoding="utf-8"))[name]
