@@ -145,6 +145,19 @@ def show_goals(goals):
     return lines + [f"{len(goals) - missed} met, {missed} missed"]
 
 
+def show_bound(runs):
+    """What the goals of bulk are held against on this machine."""
+    lines = []
+    for congestion, run in runs.items():
+        found = [f"{name} {one['splice-loop']['ratio']:.2f}"
+                 for name, one in run["summary"].items() if name in BULK and
+                 one.get("splice-loop", {}).get("ratio") is not None]
+        if found:
+            lines += wrap(f"The bare splice loop itself reaches, {congestion}:"
+                          f" {', '.join(found)} of no relay")
+    return lines
+
+
 def show_builds(runs):
     """Of each build after the first: ratios to the first."""
     lines = []
@@ -177,4 +190,5 @@ def show(document):
         lines += show_echo(summary, congestion, words)
     lines += show_scale(document["scale"])
     lines += show_builds(document["runs"]) + show_goals(document["goals"])
+    lines += show_bound(document["runs"])
     return "\n".join(lines) + "\n"
