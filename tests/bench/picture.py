@@ -16,7 +16,10 @@ PANELS = (("bulk1", "cpu", "CPU s per GiB, 1 stream (less is better)"),
           ("bulk1", "ratio", "Throughput, no relay = 1; 1 stream"),
           ("bulk8", "ratio", "Throughput, no relay = 1; 8 streams"),
           ("sessions", "value", "New connections a second, 50 users"),
-          ("keepalive", "p99", "p99 of a request, ms (less is better)"))
+          ("keepalive", "p99", "p99 of a request, ms (less is better)"),
+          ("keepalive-beside", "p99",
+           "The same beside a transfer of {beside}bit/s"))
+MEMORY = "KiB of an idle session, each relay (less is better)"
 
 
 def colour(name):
@@ -31,6 +34,22 @@ def bars(summary, measure, key):
     return [(name, one[key]) for name, one in summary.get(measure, {}).items()
             if one.get(key) is not None and
             not (name == NONE and key in ("cpu", "ratio"))]
+
+
+def memory_bars(scale):
+    """Of ours that of the end that takes more."""
+    ours = [(kind, max(end["uss"] for end in one["daemons"].values()))
+            for kind, one in scale.get("memory", {}).items()]
+    return ours + [(name, one["uss"])
+                   for name, one in scale.get("relays", {}).items()]
+
+
+def all_panels(document, summary):
+    """[(title, [(subject, figure)])] of what was measured."""
+    found = [(title.format(**document), bars(summary, measure, key))
+             for measure, key, title in PANELS]
+    found.append((MEMORY, memory_bars(document["scale"])))
+    return [(title, one) for title, one in found if one]
 
 
 def draw_panel(axes, title, found):
@@ -53,8 +72,7 @@ def draw(document, path):
     congestion, run = next(iter(document["runs"].items()), ("", None))
     if run is None:
         return
-    panels = [(title, found) for measure, key, title in PANELS
-              if (found := bars(run["summary"], measure, key))]
+    panels = all_panels(document, run["summary"])
     if not panels:
         return
     matplotlib.rcParams.update({"svg.fonttype": "none",

@@ -25,7 +25,7 @@ QUICK = {"memory": ("--kinds", "mux-plain,mux-tls", "--seconds", "2"),
          "cost": ("--kinds", "mux-plain", "--rounds", "1", "--seconds", "1",
                   "--levels", "10,9000"),
          "links": ("--kinds", "bare-tls", "--returns", "1", "--seconds", "5"),
-         "relays": ("--subjects", "haproxy", "--sessions", "3000")}
+         "relays": ("--subjects", "haproxy", "--sessions", "3000", "--seconds", "1")}
 
 
 def run_part(name, build, congestion, quick):
@@ -59,10 +59,13 @@ def tell_memory(found, goals):
 
 
 def tell_relays(found, _):
-    return ["Idle sessions: what each costs one of two other relays",
-            ["sessions", "KiB", "fds"],
+    return ["Idle sessions: what each costs one of two other relays; CPU us of "
+            "both for a\nrequest without them and beside them",
+            ["sessions", "KiB", "fds", "us", "beside", "x"],
             [[label(name), str(one["sessions"]), one["uss"],
-              one["descriptors"]] for name, one in found.items()]]
+              one["descriptors"], one["us_alone"], one["us_beside"],
+              one["us_beside"] / one["us_alone"]]
+             for name, one in found.items()]]
 
 
 def tell_cost(found, goals):

@@ -119,7 +119,7 @@ def show_scale(scale):
     """Tables as the modules that made them wish them."""
     lines = []
     for title, heads, rows in scale.get("tables", []):
-        lines += ["", title, row("", heads)]
+        lines += ["", *title.splitlines(), row("", heads)]
         lines += [row(first, cells) for first, *cells in rows]
     return lines
 

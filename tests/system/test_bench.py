@@ -98,7 +98,8 @@ def made_up():
              "seconds": 1.0, "users": 50, "beside": "2G",
              "machine": {"cpu": "A processor", "cores": 2, "memory_gib": 23.5,
                          "kernel": "6.1", "system": "Debian"},
-             "versions": {f"program{i}": "1.2.3" for i in range(12)},
+             "versions": {name: "1.2.3" for name in (
+                 "tunneld", *(f"program{i}" for i in range(12)))},
              "absent": {"bore": "bore is neither in PATH nor named " * 3}}
     return figures.document(facts, {"cubic": results, "bbr": results}, scale)
 
@@ -139,7 +140,8 @@ def test_what_many_sessions_cost_becomes_tables_and_goals():
         "memory": {"mux-plain": {"sessions": 9000, "daemons": {
             "edge": daemon, "home": {**daemon, "uss": 4.5}}}},
         "relays": {"haproxy": {"sessions": 9000, "uss": 3.3,
-                               "descriptors": 2.0}},
+                               "descriptors": 2.0, "us_alone": 9.0,
+                               "us_beside": 10.0}},
         "cost": {"mux-plain": {"10": level, "9000": {
             **level, "new": [60, 60, 1000]}}},
         "links": {"bare-tls": {
@@ -245,3 +247,14 @@ def test_a_relay_that_cannot_work_ends_the_run(tmp_path):
     assert done.returncode == 1
     assert "FAILED, no figures" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_the_picture_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib", reason="the picture is NOT tried")
+    import picture
+    document = made_up()
+    document["scale"]["relays"] = {"haproxy": {"uss": 3.3}}
+    picture.draw(document, tmp_path / "a.svg")
+    drawn = (tmp_path / "a.svg").read_text()
+    assert "tunneld mux plain" in drawn and picture.MEMORY in drawn
+    assert "beside a transfer of 2Gbit/s" in drawn
