@@ -63,6 +63,12 @@ def mode_goals():
 GOALS = (*bulk_goals(), *request_goals(), *mode_goals())
 
 
+def rate_text(rate):
+    """2G as people read it."""
+    return f"{rate[:-1]} {rate[-1]}bit/s" if rate[-1:].isalpha() else \
+        f"{rate} bit/s"
+
+
 def rotated(things, number):
     """In round `number`: each begins somewhere else, every other one runs
     backwards, so that nobody always follows the same one."""

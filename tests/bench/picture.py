@@ -6,8 +6,8 @@ import matplotlib
 matplotlib.use("svg")
 from matplotlib import pyplot   # noqa: E402  (not before that)
 
-from figures import NONE        # noqa: E402
-from subjects import label      # noqa: E402
+from figures import NONE, rate_text     # noqa: E402
+from subjects import label              # noqa: E402
 
 OURS, OTHERS, BARE = "#1f6fb4", "#a8a8a8", "#5c5c5c"
 # Measure, key, title; of what is the same for all, its subject is left out.
@@ -18,7 +18,7 @@ PANELS = (("bulk1", "cpu", "CPU s per GiB, 1 stream (less is better)"),
           ("sessions", "value", "New connections a second, 50 users"),
           ("keepalive", "p99", "p99 of a request, ms (less is better)"),
           ("keepalive-beside", "p99",
-           "The same beside a transfer of {beside}bit/s"))
+           "The same beside a transfer of {beside}"))
 MEMORY = "KiB of an idle session, each relay (less is better)"
 
 
@@ -46,7 +46,8 @@ def memory_bars(scale):
 
 def all_panels(document, summary):
     """[(title, [(subject, figure)])] of what was measured."""
-    found = [(title.format(**document), bars(summary, measure, key))
+    beside = rate_text(document["beside"])
+    found = [(title.format(beside=beside), bars(summary, measure, key))
              for measure, key, title in PANELS]
     found.append((MEMORY, memory_bars(document["scale"])))
     return [(title, one) for title, one in found if one]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """What a bench has found as text that fits 80 columns."""
 
-from figures import BULK, NONE, ratios
+from figures import BULK, NONE, rate_text, ratios
 from subjects import label
 
 WIDTH = 80
@@ -9,8 +9,8 @@ FIRST = 24
 TITLES = {
     "sessions": "New connections: {users} users, \"Connection: close\"",
     "keepalive": "Requests on connections that stay: {users} users",
-    "sessions-beside": "New connections, beside a transfer of {beside}bit/s",
-    "keepalive-beside": "Requests, beside a transfer of {beside}bit/s",
+    "sessions-beside": "New connections, beside a transfer of {beside}",
+    "keepalive-beside": "Requests, beside a transfer of {beside}",
     "echo": "One byte there and back, beside eight transfers"}
 
 
@@ -179,7 +179,7 @@ def show_builds(runs):
 
 
 def show(document):
-    words = {"users": document["users"], "beside": document["beside"]}
+    words = {"users": document["users"], "beside": rate_text(document["beside"])}
     lines = show_head(document)
     for congestion, run in document["runs"].items():
         summary = run["summary"]
