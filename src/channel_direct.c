@@ -93,7 +93,6 @@ channel_becomes_session(struct channel_direct *channel,
 
 	channel->state = state;
 	net_set_user_timeout(fd, 0);
-	net_set_keepalive(fd);
 }
 
 static void

@@ -212,6 +212,7 @@ daemon_free(struct daemon *daemon)
 	tunnels_free(daemon->tunnels);
 	peers_free(daemon->peers);
 	ledger_free(daemon->ledger);
+	rush_free(daemon->rush);
 	resolve_pool_free(daemon->resolver);
 	tls_free(daemon->tls);
 	for (i = 0; i < DAEMON_SIGNALS; i++)

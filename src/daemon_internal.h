@@ -36,6 +36,7 @@ struct daemon {
 	struct loop *loop;
 	struct tls *tls;
 	struct resolve_pool *resolver;
+	struct rush *rush;
 	struct peer_context peer_context;
 	struct peers *peers;
 	struct events events;

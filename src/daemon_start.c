@@ -57,9 +57,11 @@ daemon_make_core(struct daemon *daemon)
 
 	daemon->tls = tls_new(daemon_tls_secret, daemon);
 	daemon->resolver = resolve_pool_new(daemon->loop);
+	daemon->rush = rush_new(daemon->loop);
 	daemon->peer_context = (struct peer_context){
 		.loop = daemon->loop,
 		.resolver = daemon->resolver,
+		.rush = daemon->rush,
 		.tls = daemon->tls,
 		.name = config->daemon.name,
 		.handler = &daemon_peer_handler,
@@ -77,6 +79,7 @@ daemon_make_core(struct daemon *daemon)
 		    sizeof daemon->peer_context.instance);
 	daemon->workers = admin_workers_new(daemon->loop);
 	if (daemon->tls == NULL || daemon->resolver == NULL ||
+	    daemon->rush == NULL ||
 	    daemon->workers == NULL) {
 		log_error("out of memory, or OpenSSL failed");
 		return -1;

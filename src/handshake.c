@@ -313,7 +313,6 @@ handshake_dialled(const struct dial_outcome *dialled, void *arg)
 	}
 	hs->outcome.address = dialled->to;
 	fd = stream_release(dialled->stream);
-	net_set_user_timeout(fd, peer->heartbeat_timeout);
 	if (peer->security == CONFIG_SECURITY_TLS) {
 		hs->ssl = tls_connect(hs->params.tls, fd, peer->as,
 		    &peer->secret);

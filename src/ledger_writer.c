@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #define BUSY_PATIENCE 0.5  /* unless it goes on for so long */
 #define RETRY_START 0.1	   /* busy while ledger_new waits for us */
 #define STEP_RETRY 60.0	   /* after a step towards our version failed */
+#define WRITER_TURN 8	   /* rows, before the loop may have the processor */
 #define RETRY_REFUSED 10.0 /* somebody may take the wrong file away */
 
 /* What the thread remembers between its rounds. */
@@ -27,6 +29,7 @@ struct writer {
 	double busy_since; /* 0: the last round did not find it busy */
 	double seen_at, trim_at, step_at; /* when each is due next */
 	uint64_t lost_said;		  /* lost rows that the log knows of */
+	bool polite;			  /* it is not behind */
 };
 
 /* One row. A row that SQLite will never take must not block the others. */
@@ -64,7 +67,12 @@ writer_put_row(struct writer *writer, const struct ledger_row *row,
 	}
 }
 
-/* Writes the first rows of the list in one transaction, and frees them. */
+/*
+ * Writes the first rows of the list in one transaction, and frees them. Some
+ * hundred rows are milliseconds of work, in which the loop may stand behind
+ * this thread though another processor is idle: so it lets the loop go first,
+ * row by row, unless it must catch up.
+ */
 static int
 writer_write_some(struct writer *writer, struct ledger_row_list *rows)
 {
@@ -85,7 +93,8 @@ writer_write_some(struct writer *writer, struct ledger_row_list *rows)
 		    writer_put_row(writer, row, &lost);
 		if (rc != SQLITE_OK)
 			break;
-		n++;
+		if (++n % WRITER_TURN == 0 && writer->polite)
+			sched_yield();
 	}
 	if (rc == SQLITE_OK)
 		rc = ledger_put_seen(writer->file);
@@ -117,6 +126,7 @@ writer_flush(struct writer *writer)
 	bool waited;
 	int rc = SQLITE_OK;
 
+	writer->polite = ledger->writing < LEDGER_BATCH; /* ours to change */
 	if (!TAILQ_EMPTY(&rows))
 		writer->seen_at = ledger_now() + SEEN_INTERVAL;
 	while (rc == SQLITE_OK && !TAILQ_EMPTY(&rows)) {

@@ -27,6 +27,7 @@ struct loop {
 	struct loop_tasks last;	  /* for the end of this turn */
 	struct event *last_event; /* activated behind what is active */
 	uint8_t *bulk;
+	uint8_t *out;
 	int wake_fd; /* eventfd, written by loop_post */
 	struct event *wake_event;
 	pthread_mutex_t lock; /* guards messages */
@@ -182,6 +183,7 @@ loop_free(struct loop *loop)
 	pthread_mutex_destroy(&loop->lock);
 	free(loop->scratch);
 	free(loop->bulk);
+	free(loop->out);
 	free(loop);
 }
 
@@ -235,6 +237,14 @@ loop_bulk(struct loop *loop)
 	if (loop->bulk == NULL)
 		loop->bulk = malloc(LOOP_BULK_SIZE);
 	return loop->bulk;
+}
+
+uint8_t *
+loop_out(struct loop *loop)
+{
+	if (loop->out == NULL)
+		loop->out = malloc(LOOP_OUT_SIZE);
+	return loop->out;
 }
 
 static void

@@ -41,6 +41,9 @@ uint8_t *loop_scratch(struct loop *loop);
 /* A larger one, for lanes that lend what they have read. NULL: memory. */
 #define LOOP_BULK_SIZE (256 * 1024)
 uint8_t *loop_bulk(struct loop *loop);
+/* One for what is written, made of what stands in those. NULL: memory. */
+#define LOOP_OUT_SIZE (136 * 1024)
+uint8_t *loop_out(struct loop *loop);
 
 /*
  * Timers. Opaque, one shot; setting one that is set moves it. Freeing

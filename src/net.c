@@ -27,6 +27,7 @@ struct net_listener {
 	net_lend_fn *lend;
 	void *arg;
 	int fd; /* -1: suspended */
+	int high; /* from this descriptor on they run short, as last asked */
 	bool yields;
 	bool paused; /* said so in the log */
 	bool kept;   /* the file of a UNIX socket stays */
@@ -62,9 +63,15 @@ net_pause(struct net_listener *listener, const char *why)
 /* The kernel gives the lowest free number, so a high one says that nearly all
  * are taken. */
 static bool
-net_is_scarce(const struct net_listener *listener, int fd, int max)
+net_is_scarce(struct net_listener *listener, int fd)
 {
-	return listener->yields && fd >= max - max / 4;
+	int max;
+
+	if (!listener->yields || fd < listener->high)
+		return false;
+	max = net_descriptors_max();
+	listener->high = max - max / 4;
+	return fd >= listener->high;
 }
 
 /* One of the backlog. -1: there is none, or there are no descriptors. */
@@ -92,7 +99,7 @@ net_accept(int fd, bool readable, bool writable, void *arg)
 	struct net_listener *listener = arg;
 	struct addr_sock from;
 	char text[ADDR_TEXT_SIZE];
-	int i, client, max = net_descriptors_max();
+	int i, client;
 
 	(void)fd;
 	(void)readable;
@@ -106,7 +113,7 @@ net_accept(int fd, bool readable, bool writable, void *arg)
 		if (client == -1)
 			break;
 		listener->fn(client, &from, listener->arg);
-		if (net_is_scarce(listener, client, max)) {
+		if (net_is_scarce(listener, client)) {
 			net_pause(listener, "file descriptors run short");
 			return;
 		}

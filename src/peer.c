@@ -51,6 +51,7 @@ peer_dialled(const struct handshake_outcome *outcome, void *arg)
 	    !peer_is_patient(peer);
 
 	peer->handshake = NULL;
+	rush_done(peer->context->rush, &peer->turn);
 	peer->address = outcome->address;
 	if (outcome->status == HANDSHAKE_OK &&
 	    peer_make_link(peer,
@@ -72,9 +73,11 @@ peer_dialled(const struct handshake_outcome *outcome, void *arg)
 	peer_step(peer, refused ? SUPERVISOR_REFUSED : SUPERVISOR_FAILED);
 }
 
+/* Its turn has come. */
 static void
-peer_dial(struct peer *peer)
+peer_dial_now(void *arg)
 {
+	struct peer *peer = arg;
 	struct handshake_params params = {
 		.loop = peer->context->loop,
 		.resolver = peer->context->resolver,
@@ -84,13 +87,34 @@ peer_dial(struct peer *peer)
 		.arg = peer,
 	};
 
-	peer_set_state(peer, PEER_DIALLING);
 	peer->handshake = handshake_start_link(&params, peer->context->instance,
 	    ++peer->epoch);
 	if (peer->handshake == NULL) {
+		rush_done(peer->context->rush, &peer->turn);
 		peer_set_error(peer, "out of memory");
 		peer_step(peer, SUPERVISOR_FAILED);
 	}
+}
+
+static void
+peer_dial(struct peer *peer)
+{
+	peer_set_state(peer, PEER_DIALLING);
+	if (rush_ask(peer->context->rush, &peer->turn))
+		peer_dial_now(peer);
+}
+
+/* What warms other links waits for one that is dialled in a moment. */
+#define PEER_SOON 1.0
+
+static void
+peer_dial_in(struct peer *peer, double seconds)
+{
+	peer_set_state(peer, PEER_WAITING);
+	peer->next_try_us = loop_wall_us() + (int64_t)(seconds * 1e6);
+	loop_timer_set(peer->retry, seconds);
+	if (seconds <= PEER_SOON)
+		rush_expect(peer->context->rush, &peer->turn);
 }
 
 static double
@@ -118,12 +142,10 @@ peer_step(struct peer *peer, enum supervisor_event event)
 		peer_dial(peer);
 		return;
 	case SUPERVISOR_WAIT:
-		peer_set_state(peer, PEER_WAITING);
-		peer->next_try_us = loop_wall_us() +
-		    (int64_t)(action.seconds * 1e6);
-		loop_timer_set(peer->retry, action.seconds);
+		peer_dial_in(peer, action.seconds);
 		return;
 	case SUPERVISOR_CANCEL:
+		rush_done(peer->context->rush, &peer->turn);
 		loop_timer_cancel(peer->retry);
 		handshake_cancel(peer->handshake);
 		peer->handshake = NULL;
@@ -169,6 +191,7 @@ peer_new(const struct peer_context *context, const struct config_peer *conf,
 	TAILQ_INIT(&peer->waiters);
 	TAILQ_INIT(&peer->mux_waiters);
 	TAILQ_INIT(&peer->postponed);
+	rush_turn_init(&peer->turn, RUSH_LINK, peer_dial_now, peer);
 	loop_task_init(&peer->lanes_need, peer_need_lanes, peer);
 	peer->lanes = lanes_new(context->loop, conf, &peer_lanes_handler, peer);
 	TAILQ_INIT(&peer->pings);
@@ -199,6 +222,7 @@ peer_free(struct peer *peer)
 	loop_timer_free(peer->leave_timer);
 	loop_timer_free(peer->late);
 	peer_past_free_all(peer);
+	rush_done(peer->context->rush, &peer->turn);
 	handshake_cancel(peer->handshake);
 	framing_free(peer->newcomer.framing);
 	auth_wipe(&peer->newcomer, sizeof peer->newcomer);

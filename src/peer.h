@@ -16,6 +16,7 @@
 #include "framing.h"
 #include "lanes.h"
 #include "resolve.h"
+#include "rush.h"
 #include "tls.h"
 
 struct peer;
@@ -43,6 +44,7 @@ struct peer_handler {
 struct peer_context {
 	struct loop *loop;
 	struct resolve_pool *resolver;
+	struct rush *rush; /* NULL: nobody waits for his turn to dial */
 	struct tls *tls;
 	const char *name; /* daemon.name */
 	uint8_t instance[WIRE_INSTANCE_SIZE];

@@ -57,6 +57,7 @@ struct peer {
 	struct supervisor supervisor;
 	struct loop_timer *retry;    /* the next dial */
 	struct handshake *handshake; /* the dial under way */
+	struct rush_turn turn;	     /* to dial */
 	uint64_t epoch;		     /* of our last dial */
 	struct link *link;
 	struct pool *pool; /* lives with the link */

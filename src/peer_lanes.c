@@ -54,7 +54,8 @@ peer_need_lanes(void *arg)
 		return;
 	if (peer->conf->dials) {
 		lanes_limit(peer->lanes, count);
-		pool_set_lanes(peer->pool, count, lanes_count(peer->lanes));
+		pool_set_lanes(peer->pool, count, lanes_count(peer->lanes),
+		    peer->n_mux_waiting > 0);
 	} else if (count != peer->lanes_told) {
 		peer->lanes_told = count;
 		link_send(peer->link, &msg);

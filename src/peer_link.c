@@ -249,6 +249,7 @@ peer_make_link(struct peer *peer, const struct peer_link_params *made)
 		.loop = peer->context->loop,
 		.resolver = peer->context->resolver,
 		.tls = peer->context->tls,
+		.rush = peer->context->rush,
 		.peer = peer->conf,
 		.dialler = peer->conf->dials,
 		.knows_lanes = (made->features & WIRE_FEATURE_MUX) != 0,

@@ -234,9 +234,11 @@ pool_on_want(struct pool *pool, uint64_t total)
 }
 
 void
-pool_set_lanes(struct pool *pool, unsigned count, unsigned have)
+pool_set_lanes(struct pool *pool, unsigned count, unsigned have,
+    bool waited_for)
 {
 	pool->lanes_goal = count;
+	pool->lanes_waited_for = waited_for;
 	pool->lanes = have;
 	pool_fill(pool);
 }
@@ -358,6 +360,7 @@ pool_new(const struct pool_params *params)
 	TAILQ_INIT(&pool->theirs);
 	TAILQ_INIT(&pool->attaching);
 	loop_task_init(&pool->emptied, pool_emptied, pool);
+	rush_turn_init(&pool->turn, RUSH_WARM, pool_turn, pool);
 	pool_set_goal(pool, (unsigned)params->peer->pool);
 	pool->last_miss = loop_now(params->loop);
 	pool->tick = loop_timer_new(params->loop, pool_tick, pool);
@@ -396,6 +399,7 @@ pool_leave(struct pool *pool)
 	struct pool_entry *entry, *next;
 
 	pool->leaving = true;
+	pool_end_turn(pool);
 	loop_timer_cancel(pool->retry_timer);
 	pool_close_all(&pool->ours);
 	/* One for the other end may be attached there already, and in use. */
@@ -430,6 +434,7 @@ pool_free(struct pool *pool)
 	pool_close_all(&pool->ours);
 	pool_close_all(&pool->theirs);
 	pool_close_all(&pool->attaching);
+	pool_end_turn(pool);
 	loop_task_cancel(pool->params.loop, &pool->emptied);
 	loop_timer_free(pool->tick);
 	loop_timer_free(pool->retry_timer);

@@ -10,6 +10,9 @@
  * The goal is the configured number of warm channels; a burst that finds the
  * pool empty doubles it, up to POOL_BURST_MAX, and quiet halves it again.
  * It is never more than a quarter of max_channels, and gives way to a WANT.
+ *
+ * What is attached first, for a link that has just come up, and nobody here
+ * waits for, awaits its turn: other links come first (rush.h).
  */
 #ifndef TUNNELD_POOL_H
 #define TUNNELD_POOL_H
@@ -17,6 +20,7 @@
 #include "channel.h"
 #include "config.h"
 #include "handshake.h"
+#include "rush.h"
 
 #define POOL_BURST_MAX 64
 #define POOL_DIALS_MAX 32 /* attaches under way at once */
@@ -40,6 +44,7 @@ struct pool_params {
 	struct loop *loop;
 	struct resolve_pool *resolver;
 	struct tls *tls;
+	struct rush *rush;		/* as in peer_context */
 	const struct config_peer *peer; /* the pool refers to it */
 	bool dialler;			/* we attach; else we ask */
 	bool knows_lanes;		/* both ends: lanes were agreed on */
@@ -74,9 +79,10 @@ void pool_on_empty(struct pool *pool, loop_fn *fn, void *arg);
 /* How many sessions wait for a channel, and whether this end opens any. */
 void pool_set_need(struct pool *pool, bool entries, unsigned waiting);
 
-/* The dialler keeps so many lanes attached, of which there are `have` now. Both
- * sides: one is gone. */
-void pool_set_lanes(struct pool *pool, unsigned count, unsigned have);
+/* The dialler keeps so many lanes attached, of which there are `have` now; one
+ * of our sessions waits for them. Both sides: one is gone. */
+void pool_set_lanes(struct pool *pool, unsigned count, unsigned have,
+    bool waited_for);
 void pool_lane_gone(struct pool *pool);
 
 /* An idle channel of ours that is alive as far as can be seen, or NULL; counted

@@ -6,6 +6,30 @@
 #define POOL_RETRY_MIN 0.1 /* seconds after an attach that failed */
 #define POOL_RETRY_MAX 5.0
 
+void
+pool_end_turn(struct pool *pool)
+{
+	pool->warmth = POOL_WARM;
+	rush_done(pool->params.rush, &pool->turn);
+}
+
+static void
+pool_check_turn(struct pool *pool)
+{
+	if (pool->warmth == POOL_WARMING && TAILQ_EMPTY(&pool->attaching))
+		pool_end_turn(pool);
+}
+
+void
+pool_turn(void *arg)
+{
+	struct pool *pool = arg;
+
+	pool->warmth = POOL_WARMING;
+	pool_fill(pool);
+	pool_check_turn(pool);
+}
+
 static void
 pool_lane_attached(struct pool_entry *entry, struct framing *framing)
 {
@@ -15,6 +39,7 @@ pool_lane_attached(struct pool_entry *entry, struct framing *framing)
 	pool->retry = 0;
 	pool->lanes++;
 	pool_fill(pool);
+	pool_check_turn(pool);
 	pool->params.handler->lane(framing, pool->params.arg);
 }
 
@@ -44,6 +69,7 @@ pool_attached(const struct handshake_outcome *outcome, void *arg)
 			channel_free(
 			    pool_entry_remove(TAILQ_FIRST(&pool->ours)));
 		pool_entry_remove(entry);
+		pool_check_turn(pool);
 		if (pool->leaving)
 			return;
 		pool->retry = pool->retry < POOL_RETRY_MIN ? POOL_RETRY_MIN :
@@ -64,6 +90,7 @@ pool_attached(const struct handshake_outcome *outcome, void *arg)
 	if (pool->leaving)
 		return;
 	pool_fill(pool);
+	pool_check_turn(pool);
 	pool->params.handler->available(pool->params.arg);
 }
 
@@ -113,13 +140,36 @@ pool_make_room(struct pool *pool, unsigned max)
 		channel_free(pool_entry_remove(TAILQ_FIRST(&pool->ours)));
 }
 
+static bool
+pool_needs(const struct pool *pool, unsigned need)
+{
+	return pool->lanes + pool->attaching_lanes < pool->lanes_goal ||
+	    pool->n_ours + pool->attaching_ours < need ||
+	    pool->served + pool->attaching_theirs < pool->wanted;
+}
+
+/* Whether a reserve may be attached now. */
+static bool
+pool_may_warm(struct pool *pool, unsigned need)
+{
+	if (pool->warmth == POOL_COLD && pool_needs(pool, need))
+		pool->warmth = rush_ask(pool->params.rush, &pool->turn) ?
+		    POOL_WARMING :
+		    POOL_QUEUED;
+	return pool->warmth >= POOL_WARMING;
+}
+
 void
 pool_fill_dialler(struct pool *pool, unsigned need)
 {
 	unsigned max = (unsigned)pool->params.peer->max_channels;
+	bool warm = pool_may_warm(pool, need);
 	bool ours, theirs;
 
-	while (pool->lanes + pool->attaching_lanes < pool->lanes_goal) {
+	if (!warm && need > pool->waiting)
+		need = pool->waiting;
+	while ((warm || pool->lanes_waited_for) &&
+	    pool->lanes + pool->attaching_lanes < pool->lanes_goal) {
 		if (pool_attach(pool, WIRE_OPENER_LANE) != 0) {
 			loop_timer_set(pool->retry_timer, POOL_RETRY_MAX);
 			return;
@@ -132,7 +182,8 @@ pool_fill_dialler(struct pool *pool, unsigned need)
 			POOL_DIALS_MAX)
 			return;
 		ours = pool->n_ours + pool->attaching_ours < need;
-		theirs = pool->served + pool->attaching_theirs < pool->wanted;
+		theirs = warm &&
+		    pool->served + pool->attaching_theirs < pool->wanted;
 		if (!ours && !theirs)
 			return;
 		/* Somebody waits for theirs; ours may be a mere reserve. */

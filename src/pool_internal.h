@@ -23,6 +23,14 @@ struct pool_entry {
 
 TAILQ_HEAD(pool_list, pool_entry);
 
+/* Whether others' links come before what is attached in reserve. */
+enum pool_warmth {
+	POOL_COLD,    /* nothing was wanted yet */
+	POOL_QUEUED,  /* they do: it awaits its turn */
+	POOL_WARMING, /* it is its turn */
+	POOL_WARM     /* never again */
+};
+
 struct pool {
 	struct pool_params params;
 	struct pool_list ours, theirs, attaching;
@@ -35,6 +43,9 @@ struct pool {
 	uint64_t wanted;  /* dialler: the other end's last WANT */
 	uint64_t served;  /* dialler: attached for the other end so far */
 	unsigned lanes, attaching_lanes, lanes_goal;
+	bool lanes_waited_for;
+	enum pool_warmth warmth;
+	struct rush_turn turn;
 	bool entries;
 	unsigned waiting;
 	unsigned goal; /* idle channels of ours to keep */
@@ -63,5 +74,8 @@ unsigned pool_total(const struct pool *pool);
 /* pool_dial.c */
 /* The same as pool_fill for who dials; `need`: channels of ours. */
 void pool_fill_dialler(struct pool *pool, unsigned need);
+void pool_turn(void *arg); /* it has come */
+/* It is over: no more is wanted, or wanted for the first time. */
+void pool_end_turn(struct pool *pool);
 
 #endif

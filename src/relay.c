@@ -71,6 +71,22 @@ relay_ended(struct relay *relay, enum ending_side side, enum ending_event event)
 }
 
 static void
+relay_moved(struct relay *relay)
+{
+	relay->last = loop_now(relay->loop);
+	if (!relay->rests)
+		return;
+	relay->rests = false;
+	relay->woke(relay->arg);
+}
+
+void
+relay_rest(struct relay *relay)
+{
+	relay->rests = relay->woke != NULL;
+}
+
+static void
 relay_run(struct relay *relay)
 {
 	struct relay_half *half = relay->half;
@@ -80,7 +96,7 @@ relay_run(struct relay *relay)
 	more = relay_pump(&half[ENDING_OUTSIDE]);
 	more |= relay_pump(&half[ENDING_CHANNEL]);
 	if (half[0].out + half[1].out + half[0].in + half[1].in != before)
-		relay->last = loop_now(relay->loop);
+		relay_moved(relay);
 	if (!relay->done) {
 		if (more)
 			loop_task_queue(relay->loop, &relay->again);
@@ -203,6 +219,7 @@ relay_new(const struct relay_params *params)
 	relay->stream[ENDING_OUTSIDE] = params->outside;
 	relay->stream[ENDING_CHANNEL] = params->channel;
 	relay->fn = params->done;
+	relay->woke = params->woke;
 	relay->arg = params->arg;
 	relay->last = loop_now(relay->loop);
 	loop_task_init(&relay->again, relay_again, relay);
@@ -273,9 +290,9 @@ relay_take_channel(struct relay *relay)
 }
 
 const struct stream *
-relay_outside(const struct relay *relay)
+relay_stream(const struct relay *relay, enum ending_side side)
 {
-	return relay->stream[ENDING_OUTSIDE];
+	return relay->stream[side];
 }
 
 void

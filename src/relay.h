@@ -44,6 +44,7 @@ struct relay_params {
 	struct relay_early from_channel;
 	double idle_timeout; /* seconds without a byte; 0: none */
 	relay_done_fn *done;
+	loop_fn *woke; /* bytes moved again: see relay_rest; NULL: nobody asks*/
 	void *arg;
 };
 
@@ -62,8 +63,13 @@ uint8_t relay_reason(const struct relay *relay);
  * for whoever must tell the other end something first. Once. */
 struct stream *relay_take_channel(struct relay *relay);
 
-/* Borrowed. */
-const struct stream *relay_outside(const struct relay *relay);
+/* From now on the next byte, whichever way, is told by woke(), once; it must do
+ * nothing to the relay. */
+void relay_rest(struct relay *relay);
+
+/* Borrowed; NULL for a channel that was handed back. */
+const struct stream *relay_stream(const struct relay *relay,
+    enum ending_side side);
 
 struct relay_counters {
 	uint64_t from_outside; /* bytes read from the outside socket, early ones

@@ -45,7 +45,9 @@ struct relay {
 	double idle_timeout;
 	double last;
 	bool done;
+	bool rests; /* woke is due with the next byte */
 	relay_done_fn *fn;
+	loop_fn *woke;
 	void *arg;
 };
 

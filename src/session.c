@@ -19,44 +19,6 @@ session_is_entry(const struct session *session)
 	return session->tunnel->end != LEDGER_END_EXIT;
 }
 
-static double
-session_now(const struct session *session)
-{
-	return loop_now(session->tunnel->tunnels->params.loop);
-}
-
-/* Probes begin after a minute: most sessions are over before it is worth a few
- * system calls. */
-static void
-session_keep_alive(struct session *session)
-{
-	const struct stream *outside = session->relay != NULL ?
-	    relay_outside(session->relay) :
-	    session->outside;
-
-	if (session->kept_alive || outside == NULL)
-		return;
-	session->kept_alive = true;
-	net_set_keepalive(stream_fd(outside));
-}
-
-void
-session_refresh(struct session *session)
-{
-	struct ledger_session row;
-	uint64_t up, down;
-
-	session_keep_alive(session);
-	session_get_bytes(session, &up, &down);
-	rate_sample(&session->rate, session_now(session), up, down);
-	if (up == session->up_written && down == session->down_written)
-		return;
-	session->up_written = up;
-	session->down_written = down;
-	session_describe(session, &row);
-	ledger_put_session(session->tunnel->tunnels->params.ledger, &row);
-}
-
 /* Its id, uid and time are set. */
 static void
 session_register(struct session *session)
@@ -65,11 +27,12 @@ session_register(struct session *session)
 	struct tunnels *tunnels = tunnel->tunnels;
 	struct ledger_session row;
 
-	rate_init(&session->rate, session_now(session));
+	rate_init(&session->rate, loop_now(tunnels->params.loop));
 	HASH_ADD(hh_id, tunnels->by_id, id, sizeof session->id, session);
 	HASH_ADD(hh_uid, tunnels->by_uid, uid, sizeof session->uid, session);
 	TAILQ_INSERT_TAIL(&tunnel->sessions, session, in_tunnel);
 	TAILQ_INSERT_TAIL(&tunnels->refresh, session, in_refresh);
+	TAILQ_INSERT_TAIL(&tunnel->busy, session, in_busy);
 	tunnel->n_sessions++;
 	tunnel->n_waiting++; /* SESSION_WAITING is the first state */
 	tunnel->own.total++;
@@ -228,6 +191,10 @@ session_unregister(struct session *session)
 	HASH_DELETE(hh_uid, tunnels->by_uid, session);
 	TAILQ_REMOVE(&tunnel->sessions, session, in_tunnel);
 	TAILQ_REMOVE(&tunnels->refresh, session, in_refresh);
+	if (!session->rests)
+		TAILQ_REMOVE(&tunnel->busy, session, in_busy);
+	tunnel->live_up -= session->up_written;
+	tunnel->live_down -= session->down_written;
 	tunnel->n_sessions--;
 	tunnels->n_sessions--;
 	if (session->state == SESSION_WAITING)
@@ -392,6 +359,7 @@ session_relay(struct session *session, struct stream *channel,
 		.from_channel = *from_channel,
 		.idle_timeout = session->tunnel->conf->idle_timeout,
 		.done = session_relay_done,
+		.woke = session_woke,
 		.arg = session,
 	};
 	struct ledger_session row;

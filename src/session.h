@@ -28,6 +28,7 @@ struct session {
 	UT_hash_handle hh_id, hh_uid;
 	TAILQ_ENTRY(session) in_tunnel;
 	TAILQ_ENTRY(session) in_refresh;
+	TAILQ_ENTRY(session) in_busy; /* unless it rests */
 	struct tunnel *tunnel;
 	enum session_state state;
 	int64_t id;
@@ -52,7 +53,8 @@ struct session {
 	uint64_t up_written, down_written; /* what the ledger was last told */
 	struct rate rate;
 	bool taken;	 /* from another process: tunnels_take */
-	bool kept_alive; /* its outside, by the kernel's probes */
+	bool kept_alive; /* its connections, by the kernel's probes */
+	bool rests;	 /* no byte since the last refresh */
 };
 
 /* Registered with its tunnel; uid NULL makes one. NULL: memory. */
@@ -102,7 +104,10 @@ const char *session_state_name(const struct session *session);
 /* Seconds since the last byte, or since it was accepted. */
 double session_idle(const struct session *session);
 
-/* Writes its counters to the ledger if they changed, and samples its rate. */
+/* Writes its counters to the ledger if they changed, and samples its rate. An
+ * open one without a byte since the last time rests from then on: it is not
+ * refreshed any more, until its relay says that there was one. */
 void session_refresh(struct session *session);
+void session_woke(void *arg); /* the relay's woke */
 
 #endif

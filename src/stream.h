@@ -111,8 +111,8 @@ void stream_splice_out(struct stream *stream, int fd, struct stream_move *move);
  * Calls fn whenever the stream may have become readable or writable: edge
  * triggered, so read until AGAIN or come back with a task of your own. Fires
  * at least once after being set (a socket: once it is connected). Setting it
- * anew replaces fn and arg, and tells both. TLS always tells both, since either
- * may wait for the other. 0 or -1.
+ * anew replaces fn and arg, and tells both. With TLS, either may be needed for
+ * the handshake. 0 or -1.
  */
 typedef void stream_fn(bool readable, bool writable, void *arg);
 int stream_watch(struct stream *stream, struct loop *loop, stream_fn *fn,

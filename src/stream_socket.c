@@ -12,22 +12,28 @@
 #include <event2/event.h>
 
 #include "tls.h"
+#include "tls_out.h"
 
 /* A sending key is changed after so many bytes (RFC 8446, 5.5 asks for it
  * at the latest after 2^24.5 full records of AES-GCM, some 360 GiB). */
 #define STREAM_KEY_UPDATE ((uint64_t)64 << 30)
 /* Many records at a time. */
 #define STREAM_READ_AHEAD (140 * 1024)
+/* That leave at once, as long as the socket takes them. */
+#define STREAM_RECORDS ((unsigned)(LOOP_OUT_SIZE / TLS_OUT_RECORD))
 
 struct stream_socket {
 	struct stream base;
 	int fd;
 	SSL *ssl;	    /* NULL: a plain socket */
 	bool dead;	    /* TLS: after a fatal error only free is allowed */
-	bool write_pending; /* TLS: a record waits for the socket */
+	bool write_pending; /* TLS: OpenSSL wants to write the same again */
+	bool kept;	    /* TLS: records wait for the socket */
+	unsigned records;   /* TLS: to gather next time */
 	bool fresh;	    /* the watch has not fired yet */
 	bool drained;	    /* nothing to read, until the watch tells */
 	uint64_t since_update;
+	struct loop *loop; /* while watched */
 	struct event *event;
 };
 
@@ -59,6 +65,7 @@ stream_new_tls(int fd, SSL *ssl)
 	sock->base.ops = ssl == NULL ? &stream_plain_ops : &stream_tls_ops;
 	sock->fd = fd;
 	sock->ssl = ssl;
+	sock->records = 2;
 	return &sock->base;
 }
 
@@ -197,25 +204,79 @@ stream_tls_read(struct stream *stream, void *data, size_t len, size_t *got)
 	return code == 1 ? STREAM_OK : stream_tls_status(sock, code);
 }
 
+/* As many records as the socket took lately, in one call. */
 static enum stream_status
-stream_tls_write(struct stream *stream, const void *data, size_t len,
+stream_tls_gather(struct stream_socket *sock, uint8_t *place,
+    const uint8_t *data, size_t len, size_t *put)
+{
+	size_t one;
+	unsigned n;
+	int code = 1;
+
+	*put = 0;
+	tls_out_gather(sock->ssl, place, LOOP_OUT_SIZE);
+	for (n = 0; n < sock->records && *put < len && code == 1; n++) {
+		code = SSL_write_ex(sock->ssl, data + *put, len - *put, &one);
+		if (code == 1)
+			*put += one;
+	}
+	switch (tls_out_send(sock->ssl)) {
+	case TLS_OUT_ALL:
+		if (sock->records < STREAM_RECORDS)
+			sock->records *= 2;
+		break;
+	case TLS_OUT_KEPT:
+		sock->kept = true;
+		sock->records = 1;
+		break;
+	case TLS_OUT_FAILED:
+		code = 0;
+		break;
+	}
+	if (code == 1)
+		return STREAM_OK;
+	ERR_clear_error();
+	sock->dead = true;
+	return STREAM_RESET;
+}
+
+/* AGAIN: the socket takes no more. */
+static enum stream_status
+stream_tls_flush(struct stream_socket *sock)
+{
+	if (!sock->kept)
+		return STREAM_OK;
+	switch (tls_out_flush(sock->ssl)) {
+	case TLS_OUT_KEPT:
+		return STREAM_AGAIN;
+	case TLS_OUT_FAILED:
+		sock->dead = true;
+		return STREAM_RESET;
+	case TLS_OUT_ALL:
+		break;
+	}
+	sock->kept = false;
+	return STREAM_OK;
+}
+
+static enum stream_status
+stream_tls_put(struct stream_socket *sock, const void *data, size_t len,
     size_t *put)
 {
-	struct stream_socket *sock = stream_socket(stream);
+	uint8_t *place = NULL;
 	enum stream_status status;
 	int code;
 
-	if (sock->dead)
-		return STREAM_RESET;
-	ERR_clear_error();
-	if (sock->since_update >= STREAM_KEY_UPDATE && !sock->write_pending) {
-		sock->since_update = 0;
-		SSL_key_update(sock->ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
-	}
+	if (len > SSL3_RT_MAX_PLAIN_LENGTH && !sock->write_pending &&
+	    sock->records > 1 && sock->loop != NULL)
+		place = loop_out(sock->loop);
+	if (place != NULL)
+		return stream_tls_gather(sock, place, data, len, put);
 	code = SSL_write_ex(sock->ssl, data, len, put);
 	sock->write_pending = false;
 	if (code == 1) {
-		sock->since_update += *put;
+		if (len > SSL3_RT_MAX_PLAIN_LENGTH)
+			sock->records = 2;
 		return STREAM_OK;
 	}
 	status = stream_tls_status(sock, code);
@@ -224,13 +285,38 @@ stream_tls_write(struct stream *stream, const void *data, size_t len,
 }
 
 static enum stream_status
+stream_tls_write(struct stream *stream, const void *data, size_t len,
+    size_t *put)
+{
+	struct stream_socket *sock = stream_socket(stream);
+	enum stream_status status;
+
+	if (sock->dead)
+		return STREAM_RESET;
+	ERR_clear_error();
+	status = stream_tls_flush(sock);
+	if (status != STREAM_OK)
+		return status;
+	if (sock->since_update >= STREAM_KEY_UPDATE && !sock->write_pending) {
+		sock->since_update = 0;
+		SSL_key_update(sock->ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
+	}
+	status = stream_tls_put(sock, data, len, put);
+	if (status == STREAM_OK)
+		sock->since_update += *put;
+	return status;
+}
+
+static enum stream_status
 stream_tls_shutdown(struct stream *stream)
 {
 	struct stream_socket *sock = stream_socket(stream);
 	int code;
 
-	if (sock->dead)
+	if (sock->dead || stream_tls_flush(sock) == STREAM_RESET)
 		return STREAM_RESET;
+	if (sock->kept)
+		return STREAM_AGAIN;
 	ERR_clear_error();
 	/* 0: our close_notify is out, theirs not in. That is all we want; a
 	 * second call would wait for theirs. */
@@ -259,7 +345,7 @@ static void
 stream_socket_fire(evutil_socket_t fd, short what, void *arg)
 {
 	struct stream_socket *sock = arg;
-	bool both = sock->ssl != NULL || (what & EV_TIMEOUT) != 0;
+	bool both = (what & EV_TIMEOUT) != 0;
 
 	(void)fd;
 	if ((what & EV_READ) != 0)
@@ -268,6 +354,9 @@ stream_socket_fire(evutil_socket_t fd, short what, void *arg)
 		sock->drained = true; /* as it was when it was added */
 	if ((what & (EV_READ | EV_WRITE)) != 0)
 		sock->fresh = false;
+	/* An error shows when it is read. */
+	if ((what & EV_WRITE) != 0)
+		(void)stream_tls_flush(sock);
 	sock->base.fn(both || (what & EV_READ) != 0,
 	    both || (what & EV_WRITE) != 0, sock->base.arg);
 }
@@ -284,6 +373,7 @@ stream_socket_watch(struct stream *stream, struct loop *loop)
 		return 0;
 	}
 	sock->fresh = true;
+	sock->loop = loop;
 	sock->event = event_new(loop_base(loop), sock->fd,
 	    EV_READ | EV_WRITE | EV_ET | EV_PERSIST, stream_socket_fire, sock);
 	if (sock->event == NULL)

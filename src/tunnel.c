@@ -30,18 +30,28 @@ struct tunnel_uids {
 };
 
 static void
+tunnel_refresh(struct tunnel *tunnel)
+{
+	struct session *session, *next;
+
+	for (session = TAILQ_FIRST(&tunnel->busy); session != NULL;
+	     session = next) {
+		next = TAILQ_NEXT(session, in_busy);
+		session_refresh(session);
+	}
+	tunnel_sample(tunnel);
+}
+
+static void
 tunnels_refresh(void *arg)
 {
 	struct tunnels *tunnels = arg;
-	struct session *session;
 	struct tunnel *tunnel;
 
-	TAILQ_FOREACH(session, &tunnels->refresh, in_refresh)
-		session_refresh(session);
 	TAILQ_FOREACH(tunnel, &tunnels->all, entry)
-		tunnel_sample(tunnel);
+		tunnel_refresh(tunnel);
 	TAILQ_FOREACH(tunnel, &tunnels->draining, entry)
-		tunnel_sample(tunnel);
+		tunnel_refresh(tunnel);
 	loop_timer_set(tunnels->timer, TUNNELS_REFRESH);
 }
 

@@ -58,6 +58,8 @@ struct tunnel {
 	unsigned refs;		       /* tunnel_ref */
 	struct net_listener *listener; /* NULL: an exit, or draining */
 	struct session_list sessions;  /* live, oldest first */
+	struct session_list busy;      /* of them, those that do not rest */
+	uint64_t live_up, live_down;   /* of them all, when each was refreshed */
 	unsigned n_sessions;
 	unsigned n_waiting;	   /* of them, for a channel */
 	unsigned n_older;	   /* current: sessions of draining ones of

@@ -4,19 +4,20 @@
 #include "session.h"
 #include "tunnel_drain.h"
 
-/* Of this object, and live sessions' too. */
+/* Of this object, and live sessions' too. Those that rest have no more than
+ * what was counted. */
 static void
 tunnel_get_bytes(const struct tunnel *tunnel, uint64_t *up, uint64_t *down)
 {
 	const struct session *session;
 	uint64_t one_up, one_down;
 
-	*up = tunnel->own.up_bytes;
-	*down = tunnel->own.down_bytes;
-	TAILQ_FOREACH(session, &tunnel->sessions, in_tunnel) {
+	*up = tunnel->own.up_bytes + tunnel->live_up;
+	*down = tunnel->own.down_bytes + tunnel->live_down;
+	TAILQ_FOREACH(session, &tunnel->busy, in_busy) {
 		session_get_bytes(session, &one_up, &one_down);
-		*up += one_up;
-		*down += one_down;
+		*up += one_up - session->up_written;
+		*down += one_down - session->down_written;
 	}
 }
 

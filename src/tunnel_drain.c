@@ -27,6 +27,7 @@ tunnel_new(struct tunnels *tunnels, const struct config_tunnel *conf)
 	tunnel->conf = config_tunnel_ref(conf);
 	config_tunnel_label(conf, tunnel->label, sizeof tunnel->label);
 	TAILQ_INIT(&tunnel->sessions);
+	TAILQ_INIT(&tunnel->busy);
 	rate_init(&tunnel->rate, loop_now(loop));
 	tunnel->end = LEDGER_END_LOCAL;
 	if (conf->peer != NULL)

@@ -41,7 +41,8 @@ KINDS = ("mux-plain", "mux-tls", "direct-plain", "direct-tls")
 GOALS = {"mux-plain": 4, "direct-plain": 4, "mux-tls": 8, "direct-tls": 24}
 FLAT = 1.15         # the dearest level by the cheapest
 SPARE = 300         # descriptors that are not sessions'
-IDLE_CPU = 1.5      # milliseconds in a second: what cannot be told from none
+IDLE_CPU = 0.5      # milliseconds in a second: what cannot be told from none
+SETTLE = 14.0       # seconds until all is written down, and nothing is new
 
 
 def options():
@@ -149,7 +150,7 @@ def measure_memory(world, kind, args):
     # A user of his own sees first how long an answer is.
     holders = Holders(pair.port, count)
     try:
-        time.sleep(2)
+        time.sleep(SETTLE)
         check_open(pair, count)
         after, full = pair.look(), kernel_memory()
         idle = idle_cpu(pair, seconds)

@@ -301,3 +301,36 @@ def test_counts_of_a_session_under_way(pair, security, echo):
                 wait_until(lambda: [(r["up_bytes"], r["down_bytes"])
                                     for r in d.sessions()] ==
                            [(1000 * count, 1000 * count)], 5, "counters")
+
+
+@pytest.mark.both_modes
+@pytest.mark.bound(120)
+def test_counts_after_a_rest(pair, echo):
+    """A session that does nothing is not looked at any more (every 5 seconds,
+    otherwise); nothing is lost when it goes on."""
+    p = pair("plain", [reverse("web", echo.address)])
+    quiet = connect(p.entry("web"))
+    with connect(p.entry("web")) as user:
+        ask(quiet, PATTERN[:777])
+        ask(user, PATTERN[:1000])
+        time.sleep(11.5)
+        for count in range(2, 5):
+            ask(user, PATTERN[:1000])
+            for d in p.both():
+                wait_until(lambda: sorted(r["up_bytes"] for r in d.sessions())
+                           == [777, 1000 * count], 5, "counters")
+                assert d.tunnel("web")["down_bytes"] == 777 + 1000 * count
+        until = time.monotonic() + 6
+        while time.monotonic() < until:     # a refresh meanwhile
+            ask(user, PATTERN[:100000])
+        for d in p.both():
+            rates = [r["up_rate"] for r in d.sessions()]
+            assert min(rates) == 0 and max(rates) > 1000, rates
+    ask(quiet, PATTERN[:23])
+    quiet.close()
+    for d in p.both():
+        d.wait_sessions(0)
+        rows = d.closed(2)
+        assert min(r["up_bytes"] for r in rows) == 800
+        tunnel = d.tunnel("web")
+        assert tunnel["up_bytes"] == sum(r["up_bytes"] for r in rows)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Whoever is not a peer, or wants more than he was given."""
 
+import base64
 import os
 import socket
 import ssl
@@ -28,6 +29,22 @@ def stays_down(d, seconds=2.0):
 def error_of(d):
     return wait_until(lambda: d.peer()["last_error"], 10,
                       "%s to say why" % d.name)
+
+
+# --- what is agreed ---------------------------------------------------------
+
+def test_dialler_without_aes_gets_the_other_cipher(pair_of):
+    """It names the one first that its processor does well."""
+    need("openssl")
+    p = pair_of("tls")
+    p.edge.start()
+    aes, chacha = "TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256"
+    for first, second in ((aes, chacha), (chacha, aes)):
+        told = run("openssl", "s_client", "-connect", p.edge.gateway(),
+                   "-psk", base64.b64decode(p.secret).hex(),
+                   "-psk_identity", "home", "-ciphersuites",
+                   first + ":" + second, check=False).stdout
+        assert "Cipher is " + first in told
 
 
 # --- not our peer ---------------------------------------------------------

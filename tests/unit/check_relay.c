@@ -321,6 +321,42 @@ START_TEST(idle_timeout)
 }
 END_TEST
 
+static unsigned woken;
+
+static void
+count_woken(void *arg)
+{
+	ck_assert_ptr_nonnull(arg);
+	woken++;
+}
+
+/* Nobody need walk over those that do nothing: the next byte says so, once. */
+START_TEST(rests)
+{
+	world_open(&w, &settings[_i]);
+	w.params.woke = count_woken;
+	world_begin(&w);
+	woken = 0;
+	w.user.limit = w.far.limit = 1000;
+	UNTIL(&w, w.user.got == 1000 && w.far.got == 1000);
+	ck_assert_uint_eq(woken, 0);
+	relay_rest(w.relay);
+	world_quiet(&w);
+	ck_assert_uint_eq(woken, 0);
+	w.user.limit = 2000;
+	UNTIL(&w, w.far.got == 2000);
+	ck_assert_uint_eq(woken, 1);
+	w.far.limit = 500000;
+	UNTIL(&w, w.user.got == 500000);
+	ck_assert_uint_eq(woken, 1);
+	relay_rest(w.relay);
+	w.far.limit = 500001;
+	UNTIL(&w, w.user.got == 500001);
+	ck_assert_uint_eq(woken, 2);
+	world_finish(&w);
+}
+END_TEST
+
 START_TEST(freed_later)
 {
 	world_open(&w, &settings[_i]);
@@ -408,6 +444,7 @@ main(void)
 	tcase_add_loop_test(tc, reset_behind_a_full_sink, 0, SETTINGS);
 	tcase_add_loop_test(tc, idle_timeout, 0, SETTINGS);
 	tcase_add_loop_test(tc, freed_later, 0, SETTINGS);
+	tcase_add_loop_test(tc, rests, 0, SETTINGS);
 	tcase_add_loop_test(tc, aborted, 0, SETTINGS);
 	tcase_add_loop_test(tc, channel_taken_back, 0, SETTINGS);
 	suite_add_tcase(suite, tc);
