@@ -117,7 +117,9 @@ def show_echo(summary, congestion, words):
 
 def show_scale(scale):
     """Tables as the modules that made them wish them."""
-    lines = []
+    lines = [""] if scale.get("failed") else []
+    for name, why in scale.get("failed", {}).items():
+        lines += wrap(f"FAILED, no figures: {name}: {why[-300:]}")
     for title, heads, rows in scale.get("tables", []):
         lines += ["", *title.splitlines(), row("", heads)]
         lines += [row(first, cells) for first, *cells in rows]

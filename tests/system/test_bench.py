@@ -131,7 +131,7 @@ def test_the_shape_of_the_json_is_kept():
 
 
 def test_what_many_sessions_cost_becomes_tables_and_goals():
-    daemon = {"uss": 3.0, "descriptors": 1.0, "cpu_ms_per_s": 2.0,
+    daemon = {"uss": 3.0, "descriptors": 1.0, "cpu_ms_per_s": 1.25,
               "cpu_ms_per_s_without": 1.0}
     level = {"keepalive": [9, 10, 11], "new": [50, 50, 50], "spread": [1, 2, 3]}
     back = {"links": 1.0, "cpu_links": 0.5, "all": 2.0, "cpu_all": 0.7,
@@ -148,7 +148,7 @@ def test_what_many_sessions_cost_becomes_tables_and_goals():
             "links": 1000, "lanes": 0, "pool": 0, "memory": {"hub": daemon},
             "cpu_s_per_minute": {"hub": 0.1},
             "returns": [back, {**back, "links": 6.0}]}}})
-    assert len(found["tables"]) == 5
+    assert len(found["tables"]) == 5 and not found["failed"]
     for _, heads, rows in found["tables"]:
         assert rows and all(len(row) == len(heads) + 1 for row in rows)
     missed = [one["measure"] for one in figures.judge_scale(found["goals"])
@@ -158,6 +158,15 @@ def test_what_many_sessions_cost_becomes_tables_and_goals():
                       "seconds to 1,000 links, bare-tls",
                       "lost in the accept queue, bare-tls"]
     assert max(map(len, show.show_scale(found))) <= 80
+
+
+def test_a_part_that_fails_is_told_and_the_others_stand(monkeypatch, tmp_path):
+    monkeypatch.setattr(scale, "PARTS", {"links": ("no-such-script.py",)})
+    found = scale.run(str(tmp_path), "cubic", True, lambda text: None)
+    assert "no-such-script" in found["failed"]["links"]
+    assert found["tables"] == [] and found["goals"] == []
+    text = "\n".join(show.show_scale(found))
+    assert "FAILED, no figures: links" in text
 
 
 def iperf3(sent, came, each=1):
