@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: ISC
+"""What the data path costs, counted and not timed: system calls, copies and
+allocations for each session, request and MiB, and how often an idle daemon
+wakes. The bounds, and what the figures mean, stand in tests/guard/bounds.
+
+TUNNELD_GUARD_WRITE  writes that table anew, from what is measured now"""
+
+import itertools
+import os
+import time
+import warnings
+
+import pytest
+
+import guard_bounds
+import guard_watch
+import harness
+from guard_load import USERS, Links, World, still_netns
+
+ROUNDS = 3
+# (load, units of a round)
+LOADS = (("session", 30), ("crowd", USERS), ("request", 50), ("up", 16),
+         ("down", 16))
+WARM_UP = 2
+IDLE = 50               # sessions that do nothing
+QUIET_SECONDS = 3.0
+LINKS = 10
+BEAT = 0.5              # seconds
+BEATS = 10
+
+
+@pytest.fixture(autouse=True)
+def countable():
+    """Skips are loud: nothing is guarded then."""
+    if harness.SLOW:
+        pytest.skip("NOTHING IS COUNTED UNDER SANITIZERS")
+    with open(harness.TUNNELD, "rb") as file:
+        if any(word in file.read() for word in (b"__asan_", b"__ubsan_")):
+            pytest.skip("NOTHING IS COUNTED UNDER SANITIZERS")
+    guard_watch.need_ptrace()
+
+
+@pytest.fixture
+def library(tmp_path):
+    return guard_watch.build_allocations(str(tmp_path))
+
+
+def least(rounds):
+    """Of each figure; what did not come in every round can be spared."""
+    return {name: min(one.get(name, 0.0) for one in rounds)
+            for name in set().union(*rounds)}
+
+
+def judge(section, measured):
+    if os.environ.get("TUNNELD_GUARD_WRITE"):
+        guard_bounds.write(section, measured)
+    stale = guard_bounds.is_stale(section, measured)
+    if stale:
+        warnings.warn("%s: far less than in the table, write it anew "
+                      "(TUNNELD_GUARD_WRITE=1): %s" % (section,
+                                                       ", ".join(stale)))
+    return guard_bounds.judge(section, measured)
+
+
+def run_loads(world, loads):
+    """{end: {figure: value}}"""
+    found = {"entry": {}, "exit": {}}
+    for name, units in LOADS:
+        rounds = [world.round(loads[name], units) for _ in range(ROUNDS)]
+        for end, figures in found.items():
+            figures.update(("%s %s" % (name, what), value) for what, value in
+                           least([one[end] for one in rounds]).items())
+    return found
+
+
+def measure_loads(world):
+    """The same, with what sessions leave behind."""
+    loads = {"session": world.sessions, "crowd": world.crowds,
+             "request": world.requests, "up": world.up, "down": world.down}
+    for _ in range(WARM_UP):
+        for name, units in LOADS:
+            loads[name](units)
+    before = world.held()
+    world.trace()
+    found = run_loads(world, loads)
+    after = world.held()
+    sessions = ROUNDS * sum(units for name, units in LOADS
+                            if name in ("session", "crowd"))
+    for end, figures in found.items():
+        figures["session kept"] = max(0.0, (after[end] - before[end]) /
+                                      sessions)
+    return found
+
+
+def measure_quiet(world, found):
+    """Adds how often a daemon wakes whose sessions are idle."""
+    idle = [world.open() for _ in range(IDLE)]
+    world.held()
+    counted = world.round(time.sleep, QUIET_SECONDS)
+    for end, figures in counted.items():
+        found[end]["quiet wakes"] = figures.get("calls epoll_wait", 0.0)
+    for sock in itertools.chain(*idle):
+        sock.close()
+
+
+def check(mode, security, found, prefix=""):
+    complaints = []
+    for end, figures in found.items():
+        complaints += judge("%s%s %s %s" % (prefix, mode, security, end),
+                            figures)
+    assert not complaints, "\n" + "\n".join(complaints)
+
+
+@pytest.mark.both_modes
+def test_work(pair_of, security, mode, netns, library, closing):
+    """Of sessions, requests and bulk, step by step."""
+    pair = pair_of(security, [harness.reverse("web", "127.0.0.1:1")],
+                   master=False, link={"pool": USERS + 4, "heartbeat": {
+                       "interval": 3000.0, "timeout": 9000.0}})
+    world = closing(World(pair, still_netns(netns), library))
+    world.start()
+    found = measure_loads(world)
+    measure_quiet(world, found)
+    check(mode, security, found)
+
+
+@pytest.mark.both_modes
+def test_idle_links(daemon, security, mode, netns, library, closing):
+    """Of links that only beat, for each link and beat."""
+    links = closing(Links(
+        daemon, LINKS, still_netns(netns), library, mode=mode,
+        security=security, heartbeat={"interval": BEAT, "timeout": 30.0}))
+    links.start()
+    units = LINKS * BEATS
+    found = {end: {"link wakes": count.calls["epoll_wait"] / units,
+                   "link calls": count.total() / units}
+             for end, count in links.count(BEAT * BEATS).items()}
+    check(mode, security, found, "links ")
