@@ -10,13 +10,13 @@ from harness import ROOT
 PATH = os.path.join(ROOT, "tests", "guard", "bounds")
 # A call that is not in the table comes less often than this, for each unit.
 UNKNOWN = 0.45
-LISTED = 0.1
+LISTED = 0.2
 # load: (share, and so much) that a figure may grow. What is done step by step
 # comes out the same each time but for timers, the ledger's thread that wakes
 # the loop, and, where much is done at once, what came in time for it.
 MARGINS = {"session": (0.03, UNKNOWN), "crowd": (0.05, UNKNOWN),
            "request": (0.0, UNKNOWN), "up": (0.15, 1.0), "down": (0.15, 1.0),
-           "quiet": (0.0, 0.6), "link": (0.15, 0.3)}
+           "idle": (0.1, 2.0)}
 BYTES = {"copied": (0.1, 0.06), "spliced": (0.1, 0.06)}
 
 

@@ -3,19 +3,21 @@
 after the other, each the same every time. See guard_watch.Steps."""
 
 import os
-import shutil
 import socket
-import time
 
 import guard_watch
 import harness
 from harness import wait_until
-from services import parse, read_all, read_exactly
+from services import (connect, listen, parse, read_all, read_exactly,
+                      written)
 
 MIB = 1 << 20
 REQUEST = b"GET / HTTP/1.1\r\nHost: guard\r\n\r\n".ljust(100, b"?")
 ANSWER = b"HTTP/1.1 200 OK\r\n\r\n".ljust(300, b"!")
 BLOCK = bytes(MIB)
+STEP_NS = 1000000       # in which a MiB goes its way
+BEAT = 10               # seconds: heartbeat.interval
+SETTLED = 150           # seconds after which all was done that is done once
 USERS = 50              # of a crowd
 # Nobody else has pipes as this user, whose number the kernel bounds.
 UID = 61000 + os.getpid() % 1000
@@ -35,18 +37,15 @@ def still_netns(netns):
 
 
 def prepare(daemon, netns, library):
-    """It will run as an ordinary user of its own, with malloc counted."""
+    """It will run as an ordinary user of its own, and be watched."""
     daemon.netns = netns
     daemon.own_binary = True
     daemon.wrapper = ["setpriv", "--reuid", str(UID), "--regid", str(UID),
                       "--clear-groups", "--"]
-    counters = daemon.path("allocations")
-    allocations = guard_watch.Allocations(counters)
-    daemon.env = {"LD_PRELOAD": shutil.copy(library, daemon.directory),
-                  "TUNNELD_ALLOCATIONS": counters}
+    preloaded = guard_watch.preload(daemon, library)
     for name in ("", *os.listdir(daemon.directory)):
         os.chown(daemon.path(name), UID, UID)
-    return allocations
+    return preloaded
 
 
 class World:
@@ -56,8 +55,8 @@ class World:
         self.pair = pair
         self.netns = netns
         self.ends = {"entry": pair.edge, "exit": pair.home}
-        self.allocations = {end: prepare(daemon, netns, library)
-                            for end, daemon in self.ends.items()}
+        self.preloaded = {daemon: prepare(daemon, netns, library)
+                          for daemon in pair.both()}
         self.listener = netns.call(
             lambda: socket.create_server(("127.0.0.1", 0), backlog=4096))
         self.listener.settimeout(20)
@@ -69,7 +68,7 @@ class World:
             row["connect"] = "127.0.0.1:%d" % self.listener.getsockname()[1]
         self.pair.start()
         self.address = parse(self.pair.entry("web"))[1]
-        self.steps = guard_watch.Steps(self.pair.both())
+        self.steps = guard_watch.Steps(self.preloaded)
         self.session = self.open()
 
     def trace(self):
@@ -81,8 +80,8 @@ class World:
     def close(self):
         for trace in self.traces.values():
             trace.close()
-        for allocations in self.allocations.values():
-            allocations.close()
+        for preloaded in self.preloaded.values():
+            preloaded.close()
         for sock in self.session:
             sock.close()
         self.listener.close()
@@ -91,8 +90,8 @@ class World:
 
     def begin(self):
         self.steps.settle()
-        self.asked = {end: self.allocations[end].read()[0]
-                      for end in self.ends}
+        self.before = {daemon: each.asked()
+                       for daemon, each in self.preloaded.items()}
         for trace in self.traces.values():
             trace.count()
 
@@ -100,32 +99,32 @@ class World:
         """{end: {figure: value}} since begin(), for each of so many units."""
         self.steps.settle()
         found = {}
-        for end in self.ends:
+        for end, daemon in self.ends.items():
             count = self.traces[end].count()
-            asked = self.allocations[end].read()[0] - self.asked[end]
-            figures = {"calls": count.total(), "allocations": asked}
+            asked = self.preloaded[daemon].asked() - self.before[daemon]
+            figures = dict(count.figures(), allocations=asked)
             if bulk:
                 figures["copied"] = count.copied / MIB
                 figures["spliced"] = count.spliced / MIB
-            figures.update(("calls " + name, value)
-                           for name, value in count.calls.items())
             found[end] = {name: value / units
                           for name, value in figures.items()}
         return found
 
     def round(self, load, units):
         """{end: {figure: value}} of one load."""
-        self.begin()
-        load(units)
-        return self.counted(units, load in (self.up, self.down))
+        with self.steps.hold():
+            self.begin()
+            load(units)
+            return self.counted(units, load in (self.up, self.down))
 
-    def held(self):
+    def kept(self):
         """Blocks of memory at each end, once nothing is under way."""
         for daemon in self.ends.values():
             wait_until(lambda: daemon.ledger()["queued"] == 0, 10,
                        "the ledger of %s to have all" % daemon.name)
         self.steps.settle()
-        return {end: self.allocations[end].read()[1] for end in self.ends}
+        return {end: self.preloaded[daemon].kept()
+                for end, daemon in self.ends.items()}
 
     # loads
 
@@ -166,19 +165,22 @@ class World:
                     assert read_all(user) == ANSWER
             self.steps.settle()
 
+    def turn(self, first, second):
+        return self.steps.take_turns(self.ends[first], self.ends[second])
+
     def crowds(self, count):
         """USERS sessions at a time, each of whose steps comes at once."""
         for _ in range(count // USERS):
             users = self.users(USERS)
-            with self.steps.freeze(self.ends["entry"]):
+            with self.turn("entry", "exit"):
                 for user in users:
                     self.connect(user)
                     user.sendall(REQUEST)
-            with self.steps.freeze(self.ends["exit"]):
+            with self.turn("exit", "entry"):
                 services = [self.accept() for _ in users]
                 for service in services:
                     answer(service)
-            with self.steps.freeze(self.ends["entry"]):
+            with self.turn("entry", "exit"):
                 for user in users:
                     assert read_all(user) == ANSWER
                     user.close()
@@ -200,16 +202,15 @@ class World:
     def bulk(self, mib, source, sink, ends):
         """One end at a time has what is there, the first of `ends` first."""
         due = wanted = mib * MIB
-        first, second = (self.ends[end] for end in ends)
         source.settimeout(0)
         sink.settimeout(0)
 
         def step():
             nonlocal due, wanted
-            with self.steps.freeze(second):
-                with self.steps.freeze(first):
-                    due -= send_some(source, due)
-                    wanted -= read_some(sink, wanted)
+            with self.turn(*ends):
+                due -= send_some(source, due)
+                wanted -= read_some(sink, wanted)
+                self.steps.move_clocks(self.steps.now + STEP_NS)
             return wanted == 0
         wait_until(step, 30, "%d MiB to arrive" % mib, interval=0)
         source.settimeout(20)
@@ -254,6 +255,9 @@ class Links:
 
     def __init__(self, daemon, count, netns, library, **peer):
         names = ["home%d" % i for i in range(count)]
+        self.netns = netns
+        self.listener = netns.call(listen)
+        self.users = []
         secret = harness.new_secret()
         peer = dict({"secret": secret}, **peer)
         self.edge = daemon(
@@ -266,12 +270,14 @@ class Links:
             peers=[dict(peer, **{"name": "to-" + name, "as": name})
                    for name in names],
             tunnels=[{"name": "web", "peer": "to-" + name,
-                      "connect": "127.0.0.1:1"} for name in names])
+                      "connect": written(self.listener)}
+                     for name in names])
         self.ends = {"entry": self.edge, "exit": self.home}
-        self.allocations = [prepare(one, netns, library)
-                            for one in self.ends.values()]
+        self.preloaded = {one: prepare(one, netns, library)
+                          for one in self.ends.values()}
 
-    def start(self):
+    def start(self, idle):
+        """With so many sessions for each link, whose users say nothing."""
         self.edge.start()
         for peer in self.home.config["peers"]:
             peer["connect"] = self.edge.gateway()
@@ -280,22 +286,45 @@ class Links:
             wait_until(lambda: all(peer["state"] == "up"
                                    for peer in end.admin("peers")), 20,
                        "the links of %s to be up" % end.name)
+        self.users = self.netns.call(
+            lambda: [connect(tunnel["listen"])
+                     for tunnel in self.edge.admin("tunnels")
+                     for _ in range(idle)])
+        for end in self.ends.values():
+            wait_until(lambda: [one["state"] for one in end.sessions()] ==
+                       len(self.users) * ["open"], 20,
+                       "all sessions to be open")
         # Lanes and reserves come after the links.
-        time.sleep(1)
+        wait_until(lambda: all(self.edge.ready(peer["name"]) >= 2
+                               for peer in self.edge.config["peers"]), 20,
+                   "all lanes and reserves")
 
-    def count(self, seconds):
-        """{end: guard_watch.Count} of a while in which nothing is asked."""
+    def measure(self, seconds):
+        """{end: {figure: value}} of a while in which nothing is asked."""
+        steps = guard_watch.Steps(self.preloaded)
         traces = {end: guard_watch.Trace(one)
                   for end, one in self.ends.items()}
         try:
-            for trace in traces.values():
-                trace.count()
-            time.sleep(seconds)
-            return {end: trace.count() for end, trace in traces.items()}
+            with steps.hold():
+                steps.pass_time(SETTLED, self.preloaded)
+                # From here on all that beats does so at the same time.
+                steps.pass_time(BEAT, self.preloaded, BEAT)
+                steps.pass_time(BEAT, self.preloaded)
+                before = {end: self.preloaded[one].wakes()
+                          for end, one in self.ends.items()}
+                for trace in traces.values():
+                    trace.count()
+                steps.pass_time(seconds, self.preloaded)
+                return {end: dict(traces[end].count().figures(),
+                                  wakes=self.preloaded[one].wakes() -
+                                  before[end])
+                        for end, one in self.ends.items()}
         finally:
             for trace in traces.values():
                 trace.close()
 
     def close(self):
-        for allocations in self.allocations:
-            allocations.close()
+        for preloaded in self.preloaded.values():
+            preloaded.close()
+        for sock in (self.listener, *self.users):
+            sock.close()

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: ISC
 """What daemons ask of the kernel and of malloc, counted, with no clock:
-system calls by strace, allocations by a library that is preloaded. And how
-they are made to go step by step, so that the counts come out the same on any
+system calls by strace, the rest by a library that is preloaded. And how they
+are made to go step by step, so that the counts come out the same on any
 machine, whatever else runs there: nothing is given to a daemon before all of
-them sleep again, and what must come at once is given to one that is frozen."""
+them sleep again, what must come at once is given to one that is frozen, and
+their clocks stand still."""
 
 import collections
 import contextlib
@@ -21,12 +22,14 @@ import pytest
 import processes
 from harness import IS_ROOT, ROOT, end_process, need, run, wait_until
 
-ALLOCATIONS_C = os.path.join(ROOT, "tests", "guard", "allocations.c")
+PRELOAD_C = os.path.join(ROOT, "tests", "guard", "preload.c")
 
 # "1263  recvfrom(20, 0x7f, 262144, 0) = 0x120"; one that blocked may be told in
 # two lines.
 CALL = re.compile(r"(\d+) +(?:<\.\.\. )?(\w+)(?:\(| resumed>).* = "
                   r"(-?\d\w*)(?: (\w+))?")
+STEP = 0.25             # seconds that pass at once
+TURNS = 3               # after which nothing is left to do
 READS = {"read", "recvfrom", "recvmsg", "readv"}
 WRITES = {"write", "sendto", "sendmsg", "writev"}
 
@@ -58,8 +61,9 @@ class Count:
         elif result > 0 and name == "splice":
             self.spliced += result
 
-    def total(self):
-        return sum(self.calls.values())
+    def figures(self):
+        found = {"calls " + name: value for name, value in self.calls.items()}
+        return dict(found, calls=sum(self.calls.values()))
 
 
 class Trace:
@@ -105,13 +109,15 @@ class Trace:
 
 
 class Steps:
-    """Makes daemons go step by step."""
+    """Makes daemons go step by step. They come with their Preloaded."""
 
-    def __init__(self, daemons):
-        self.daemons = daemons
+    def __init__(self, preloaded):
+        self.preloaded = preloaded      # {daemon: Preloaded}
+        self.daemons = list(preloaded)
         self.frozen = set()
+        self.now = None                 # nanoseconds, while clocks are held
         time.sleep(0.2)
-        self.asleep = {one.pid: syscall_of(one.pid) for one in daemons}
+        self.asleep = {one.pid: syscall_of(one.pid) for one in self.daemons}
 
     def look(self):
         """What all of them do; None if one does not sleep in its loop."""
@@ -135,8 +141,7 @@ class Steps:
         wait_until(still, 20, "the daemons to have nothing to do",
                    interval=0.0001)
 
-    @contextlib.contextmanager
-    def freeze(self, *daemons):
+    def stop(self, *daemons):
         """What comes meanwhile, comes all at once for them."""
         self.settle()
         for one in daemons:
@@ -145,11 +150,66 @@ class Steps:
         for one in daemons:
             wait_until(lambda: processes.stat(one.pid)[0] in "tT", 20,
                        "%s to stop" % one.name, interval=0.0001)
-        yield
+
+    def go_on(self, *daemons):
         for one in daemons:
             self.frozen.discard(one.pid)
             os.kill(one.pid, signal.SIGCONT)
         self.settle()
+
+    @contextlib.contextmanager
+    def all_stopped(self):
+        self.stop(*self.daemons)
+        yield
+        self.go_on(*self.daemons)
+
+    @contextlib.contextmanager
+    def take_turns(self, *order):
+        """What is given now comes at once, and one of them works at a
+        time."""
+        self.stop(*order)
+        yield
+        for one in order * TURNS:
+            self.go_on(one)
+            self.stop(one)
+        self.go_on(*order)
+
+    # clocks
+
+    @contextlib.contextmanager
+    def hold(self):
+        """Their clocks stand still; afterwards they go on, from now or from
+        where they are."""
+        self.set_clocks(time.monotonic_ns())
+        try:
+            yield
+        finally:
+            ahead = max(0, self.now - time.monotonic_ns())
+            self.now = None
+            with self.all_stopped():
+                for each in self.preloaded.values():
+                    each.set_clock(0, ahead)
+
+    def set_clocks(self, now):
+        """Nobody notices who is not due by then."""
+        with self.all_stopped():
+            self.move_clocks(now)
+
+    def move_clocks(self, now):
+        self.now = now
+        for each in self.preloaded.values():
+            each.set_clock(now)
+
+    def pass_time(self, seconds, order, step=STEP):
+        """So long, in no time, by steps in which the daemons take turns:
+        what is due in the same step, each does at once."""
+        end = self.now + int(seconds * 1e9)
+        while self.now < end:
+            self.now += int(step * 1e9)
+            if any(each.deadline() and each.deadline() <= self.now
+                   for each in self.preloaded.values()):
+                with self.take_turns(*order):
+                    self.move_clocks(self.now)
 
 
 def syscall_of(pid):
@@ -163,33 +223,55 @@ def switches(pid):
         return [line for line in file if "ctxt_switches" in line]
 
 
-class Allocations:
-    """The counters of the library, for one daemon."""
+class Preloaded:
+    """What tests/guard/preload.c counts in one daemon, and its clock."""
 
-    FORMAT = struct.Struct("QQQ")
+    FORMAT = struct.Struct("5Q")
+    HELD = struct.Struct("Qq")          # behind the others
 
     def __init__(self, path):
         with open(path, "wb") as file:
             file.truncate(mmap.PAGESIZE)
-        self.path = path
         with open(path, "r+b") as file:
             self.page = mmap.mmap(file.fileno(), 0)
 
-    def read(self):
-        """(asked for by the loop, blocks that all threads hold)"""
-        asked, freed, by_loop = self.FORMAT.unpack_from(self.page)
-        return by_loop, asked - freed
+    def asked(self):
+        """How often memory was asked for, by the loop."""
+        return self.FORMAT.unpack_from(self.page)[2]
+
+    def kept(self):
+        """Blocks that are not free, of all threads."""
+        asked, freed = self.FORMAT.unpack_from(self.page)[:2]
+        return asked - freed
+
+    def wakes(self):
+        return self.FORMAT.unpack_from(self.page)[3]
+
+    def deadline(self):
+        """When it will wake by itself, in nanoseconds; None: never."""
+        return self.FORMAT.unpack_from(self.page)[4] or None
+
+    def set_clock(self, held, offset=0):
+        self.HELD.pack_into(self.page, self.FORMAT.size, held, offset)
 
     def close(self):
         self.page.close()
 
 
-def build_allocations(directory):
+def build_preload(directory):
     """The library, or a failure: whoever has built tunneld has a compiler."""
     compiler = os.environ.get("CC") or shutil.which("cc") or \
         shutil.which("gcc") or shutil.which("clang")
-    assert compiler, "no C compiler for tests/guard/allocations.c"
-    path = os.path.join(directory, "allocations.so")
+    assert compiler, "no C compiler for tests/guard/preload.c"
+    path = os.path.join(directory, "preload.so")
     run(*compiler.split(), "-O2", "-fPIC", "-shared", "-std=c11",
-        "-D_GNU_SOURCE", "-fno-builtin", "-o", path, ALLOCATIONS_C)
+        "-D_GNU_SOURCE", "-fno-builtin", "-o", path, PRELOAD_C)
     return path
+
+
+def preload(daemon, library):
+    """The daemon will be started with it."""
+    path = daemon.path("guard")
+    daemon.env = {"LD_PRELOAD": shutil.copy(library, daemon.directory),
+                  "TUNNELD_GUARD": path}
+    return Preloaded(path)

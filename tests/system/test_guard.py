@@ -5,9 +5,7 @@ wakes. The bounds, and what the figures mean, stand in tests/guard/bounds.
 
 TUNNELD_GUARD_WRITE  writes that table anew, from what is measured now"""
 
-import itertools
 import os
-import time
 import warnings
 
 import pytest
@@ -18,15 +16,13 @@ import harness
 from guard_load import USERS, Links, World, still_netns
 
 ROUNDS = 3
+WARM_UP = 2
 # (load, units of a round)
 LOADS = (("session", 30), ("crowd", USERS), ("request", 50), ("up", 16),
          ("down", 16))
-WARM_UP = 2
-IDLE = 50               # sessions that do nothing
-QUIET_SECONDS = 3.0
-LINKS = 10
-BEAT = 0.5              # seconds
-BEATS = 10
+LINKS = 4
+IDLE = 50               # sessions that do nothing, of each
+MINUTE = 60
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +38,7 @@ def countable():
 
 @pytest.fixture
 def library(tmp_path):
-    return guard_watch.build_allocations(str(tmp_path))
+    return guard_watch.build_preload(str(tmp_path))
 
 
 def least(rounds):
@@ -79,28 +75,18 @@ def measure_loads(world):
              "request": world.requests, "up": world.up, "down": world.down}
     for _ in range(WARM_UP):
         for name, units in LOADS:
-            loads[name](units)
-    before = world.held()
+            with world.steps.hold():
+                loads[name](units)
+    before = world.kept()
     world.trace()
     found = run_loads(world, loads)
-    after = world.held()
+    after = world.kept()
     sessions = ROUNDS * sum(units for name, units in LOADS
                             if name in ("session", "crowd"))
     for end, figures in found.items():
         figures["session kept"] = max(0.0, (after[end] - before[end]) /
                                       sessions)
     return found
-
-
-def measure_quiet(world, found):
-    """Adds how often a daemon wakes whose sessions are idle."""
-    idle = [world.open() for _ in range(IDLE)]
-    world.held()
-    counted = world.round(time.sleep, QUIET_SECONDS)
-    for end, figures in counted.items():
-        found[end]["quiet wakes"] = figures.get("calls epoll_wait", 0.0)
-    for sock in itertools.chain(*idle):
-        sock.close()
 
 
 def check(mode, security, found, prefix=""):
@@ -113,26 +99,20 @@ def check(mode, security, found, prefix=""):
 
 @pytest.mark.both_modes
 def test_work(pair_of, security, mode, netns, library, closing):
-    """Of sessions, requests and bulk, step by step."""
+    """Of sessions, requests and bulk."""
     pair = pair_of(security, [harness.reverse("web", "127.0.0.1:1")],
-                   master=False, link={"pool": USERS + 4, "heartbeat": {
-                       "interval": 3000.0, "timeout": 9000.0}})
+                   master=False, link={"pool": USERS + 4})
     world = closing(World(pair, still_netns(netns), library))
     world.start()
-    found = measure_loads(world)
-    measure_quiet(world, found)
-    check(mode, security, found)
+    check(mode, security, measure_loads(world))
 
 
 @pytest.mark.both_modes
-def test_idle_links(daemon, security, mode, netns, library, closing):
-    """Of links that only beat, for each link and beat."""
-    links = closing(Links(
-        daemon, LINKS, still_netns(netns), library, mode=mode,
-        security=security, heartbeat={"interval": BEAT, "timeout": 30.0}))
-    links.start()
-    units = LINKS * BEATS
-    found = {end: {"link wakes": count.calls["epoll_wait"] / units,
-                   "link calls": count.total() / units}
-             for end, count in links.count(BEAT * BEATS).items()}
-    check(mode, security, found, "links ")
+def test_idle(daemon, security, mode, netns, library, closing):
+    """Of having nothing to do: many links and sessions, each idle."""
+    links = closing(Links(daemon, LINKS, still_netns(netns), library,
+                          mode=mode, security=security))
+    links.start(IDLE)
+    found = {end: {"idle " + what: value for what, value in figures.items()}
+             for end, figures in links.measure(MINUTE).items()}
+    check(mode, security, found, "idle ")
