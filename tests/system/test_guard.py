@@ -3,7 +3,8 @@
 allocations for each session, request and MiB, and how often an idle daemon
 wakes. The bounds, and what the figures mean, stand in tests/guard/bounds.
 
-TUNNELD_GUARD_WRITE  writes that table anew, from what is measured now"""
+TUNNELD_GUARD_WRITE  writes that table anew, from what is measured now
+TUNNELD_GUARD_SHOW   a file to which all that is measured is added"""
 
 import os
 import warnings
@@ -48,6 +49,10 @@ def least(rounds):
 
 
 def judge(section, measured):
+    if os.environ.get("TUNNELD_GUARD_SHOW"):
+        with open(os.environ["TUNNELD_GUARD_SHOW"], "a") as file:
+            file.writelines("%s: %s: %.2f\n" % (section, figure, value)
+                            for figure, value in measured.items())
     if os.environ.get("TUNNELD_GUARD_WRITE"):
         guard_bounds.write(section, measured)
     stale = guard_bounds.is_stale(section, measured)
