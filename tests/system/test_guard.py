@@ -32,8 +32,9 @@ def countable():
     if harness.SLOW:
         pytest.skip("NOTHING IS COUNTED UNDER SANITIZERS")
     with open(harness.TUNNELD, "rb") as file:
-        if any(word in file.read() for word in (b"__asan_", b"__ubsan_")):
-            pytest.skip("NOTHING IS COUNTED UNDER SANITIZERS")
+        binary = file.read()
+    if b"__asan_" in binary or b"__ubsan_" in binary:
+        pytest.skip("NOTHING IS COUNTED UNDER SANITIZERS")
     guard_watch.need_ptrace()
 
 
