@@ -17,9 +17,10 @@ LISTED = 0.2
 MARGINS = {"session": (0.03, UNKNOWN), "crowd": (0.05, UNKNOWN),
            "request": (0.0, UNKNOWN), "up": (0.15, 1.0), "down": (0.15, 1.0),
            "idle": (0.1, 2.0)}
-# Others: while a crowd's direct channels are attached, both ends work.
+# Others: while channels of mode direct are attached, both ends work.
 OWN = {"up copied": (0.1, 0.06), "up spliced": (0.1, 0.06),
        "down copied": (0.1, 0.06), "down spliced": (0.1, 0.06),
+       "session calls": (0.05, 0.5), "session calls epoll_wait": (0.05, 1.0),
        "crowd calls epoll_wait": (0.05, 1.2)}
 
 

@@ -116,8 +116,9 @@ class Steps:
         self.daemons = list(preloaded)
         self.frozen = set()
         self.now = None                 # nanoseconds, while clocks are held
-        time.sleep(0.2)
-        self.asleep = {one.pid: syscall_of(one.pid) for one in self.daemons}
+        self.asleep = {one.pid: wait_until(lambda: resting(one.pid), 20,
+                                           "%s to rest" % one.name)
+                       for one in self.daemons}
 
     def look(self):
         """What all of them do; None if one does not sleep in its loop."""
@@ -210,6 +211,18 @@ class Steps:
                    for each in self.preloaded.values()):
                 with self.take_turns(*order):
                     self.move_clocks(self.now)
+
+
+def resting(pid):
+    """The number of the system call in which it stays; or None."""
+    seen = set()
+    for _ in range(20):
+        time.sleep(0.01)
+        seen.add(syscall_of(pid))
+        if processes.stat(pid)[0] != "S":
+            return None
+    number = seen.pop()
+    return number if not seen and number.isdigit() else None
 
 
 def syscall_of(pid):
