@@ -79,8 +79,7 @@ daemon_make_core(struct daemon *daemon)
 		    sizeof daemon->peer_context.instance);
 	daemon->workers = admin_workers_new(daemon->loop);
 	if (daemon->tls == NULL || daemon->resolver == NULL ||
-	    daemon->rush == NULL ||
-	    daemon->workers == NULL) {
+	    daemon->rush == NULL || daemon->workers == NULL) {
 		log_error("out of memory, or OpenSSL failed");
 		return -1;
 	}

@@ -27,9 +27,8 @@ session_keep_alive(struct session *session)
 	if (session->kept_alive)
 		return;
 	session->kept_alive = relayed;
-	session_probe(relayed ?
-		relay_stream(session->relay, ENDING_OUTSIDE) :
-		session->outside);
+	session_probe(relayed ? relay_stream(session->relay, ENDING_OUTSIDE) :
+				session->outside);
 	if (relayed)
 		session_probe(relay_stream(session->relay, ENDING_CHANNEL));
 }

@@ -59,7 +59,7 @@ struct tunnel {
 	struct net_listener *listener; /* NULL: an exit, or draining */
 	struct session_list sessions;  /* live, oldest first */
 	struct session_list busy;      /* of them, those that do not rest */
-	uint64_t live_up, live_down;   /* of them all, when each was refreshed */
+	uint64_t live_up, live_down; /* of them all, when each was refreshed */
 	unsigned n_sessions;
 	unsigned n_waiting;	   /* of them, for a channel */
 	unsigned n_older;	   /* current: sessions of draining ones of
@@ -132,9 +132,10 @@ struct tunnels {
 	struct loop_task reap;	     /* frees those that are done draining */
 	struct session *by_id;	     /* uthash */
 	struct session *by_uid;	     /* uthash */
-	struct session_list refresh; /* all live ones, for the ledger */
-	struct loop_timer *timer;    /* when their counters are written */
+	struct session_list refresh; /* all live ones, oldest first */
+	struct loop_timer *timer;    /* when busy ones are looked at */
 	unsigned n_sessions;
+	unsigned n_waiting; /* of them, for a channel */
 	uint64_t total;
 	struct tunnel_uids *uids;		/* those answered lately */
 	uint8_t fresh_uids[16 * WIRE_UID_SIZE]; /* random, made in one go */
