@@ -13,12 +13,14 @@
 #include "stream_ops.h"
 
 #define LANE_OUT (256 * 1024) /* what is put together for one write */
+#define LANE_COPY_MAX 65535 /* of one frame of DATA, and when spliced: */
+#define LANE_SPLICE_MAX (512 * 1024)
 #define LANE_SPLICE_MIN 16384
 /* What may stand before a frame that is due, here and again in the kernel, not
  * sent yet: what leaves in LANE_AHEAD_SECONDS, and at least and at most: */
 #define LANE_AHEAD_SECONDS 0.005
 #define LANE_AHEAD_MIN LANE_SPLICE_MIN
-#define LANE_AHEAD_MAX (512 * 1024)
+#define LANE_AHEAD_MAX (1024 * 1024)
 #define LANE_AHEAD_FIRST (128 * 1024) /* before that is known */
 #define LANE_BUDGET (1024 * 1024)     /* bytes a turn, either way */
 

@@ -7,7 +7,7 @@
 
 /* So much is gathered of a channel before its reader is told, unless there is
  * no more at the connection. */
-#define LANE_GATHER (256 * 1024)
+#define LANE_GATHER (512 * 1024)
 
 ssize_t
 lane_splice(int from, int to, size_t len, unsigned flags)

@@ -301,8 +301,8 @@ lane_reserve(struct lane_stream *ls, uint8_t **place, size_t *len)
 	room = lane_room(lane) - WIRE_HEADER_SIZE;
 	*place = lane->out + lane->out_len + WIRE_HEADER_SIZE;
 	*len = allowance < room ? allowance : room;
-	if (*len > WIRE_DATA_MAX)
-		*len = WIRE_DATA_MAX;
+	if (*len > LANE_COPY_MAX)
+		*len = LANE_COPY_MAX;
 	return STREAM_OK;
 }
 
@@ -343,8 +343,8 @@ lane_splice_in(struct lane_stream *ls, int fd, struct stream_move *move)
 		return;
 	if (allowance > lane->ahead)
 		allowance = lane->ahead;
-	if (allowance > WIRE_DATA_MAX)
-		allowance = WIRE_DATA_MAX;
+	if (allowance > LANE_SPLICE_MAX)
+		allowance = LANE_SPLICE_MAX;
 	n = lane_splice(fd, lane->out_pipe->in, allowance, 0);
 	/* It is empty, or at its end, or has urgent data: reading tells. */
 	if (n <= 0) {

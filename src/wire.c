@@ -328,7 +328,9 @@ void
 wire_decode_header(const uint8_t *data, struct wire_header *out)
 {
 	out->type = data[0];
-	out->length = (uint16_t)wire_get(data + 2, 2);
+	out->length = (uint32_t)wire_get(data + 2, 2);
+	if (out->type == WIRE_DATA)
+		out->length |= (uint32_t)data[1] << 16;
 	out->channel = (uint32_t)wire_get(data + 4, 4);
 }
 
@@ -396,7 +398,6 @@ void
 wire_encode_data(uint8_t *data, uint32_t channel, size_t length)
 {
 	data[0] = WIRE_DATA;
-	data[1] = 0;
-	wire_put(data + 2, 2, length);
+	wire_put(data + 1, 3, length);
 	wire_put(data + 4, 4, channel);
 }

@@ -9,7 +9,8 @@
  *
  *     type u8 | flags u8 | length u16 | channel u32
  *
- * flags are zero and ignored on receipt; channel is zero but on mux channels,
+ * flags are zero and ignored on receipt, but in DATA, where they are the highest
+ * eight bits of a length of 24; channel is zero but on mux channels,
  * whose frames are told in mux.h. The payload of DATA is the users' bytes.
  * A control payload is a run of fields: tag u8 | length u16 | bytes. Integers
  * are big-endian and exactly as wide as said below. Unknown tags are skipped;
@@ -39,7 +40,7 @@
 /* The most a control payload may hold; a longer frame is BAD at once. */
 #define WIRE_CONTROL_MAX 1024
 #define WIRE_FRAME_MAX (WIRE_HEADER_SIZE + WIRE_CONTROL_MAX)
-#define WIRE_DATA_MAX 65535 /* of DATA, as far as the length goes */
+#define WIRE_DATA_MAX 0xffffff /* of DATA, as far as the length goes */
 
 /*
  * Features: offered in HELLO, chosen by the gateway of what was offered:
@@ -262,7 +263,7 @@ enum wire_result wire_decode(const uint8_t *data, size_t len,
  * bytes; and one for DATA. */
 struct wire_header {
 	uint8_t type;
-	uint16_t length;
+	uint32_t length;
 	uint32_t channel;
 };
 void wire_decode_header(const uint8_t *data, struct wire_header *out);

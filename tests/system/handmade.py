@@ -276,7 +276,8 @@ def open_frame(tunnel, channel=0, source="127.0.0.1:9", uid=None):
 
 
 def data_frame(channel, data):
-    return struct.pack(">BBHI", DATA, 0, len(data), channel) + data
+    return struct.pack(">BBHI", DATA, len(data) >> 16, len(data) & 0xffff,
+                       channel) + data
 
 
 class Lane:
@@ -305,7 +306,9 @@ class Lane:
                 header = self.exactly(8)
                 if header is None:
                     return None
-                kind, _, length, channel = struct.unpack(">BBHI", header)
+                kind, high, length, channel = struct.unpack(">BBHI", header)
+                if kind == DATA:
+                    length |= high << 16
                 payload = self.exactly(length) if length else b""
             except ConnectionError:
                 return None

@@ -283,12 +283,28 @@ START_TEST(other_frames_of_a_turn_go_first)
 }
 END_TEST
 
+/* The largest frame of those that have come, which are all DATA. */
+static size_t
+largest_heard(void)
+{
+	struct wire_header header;
+	size_t at, most = 0;
+
+	for (at = 0; at < heard_len;) {
+		wire_decode_header(heard + at, &header);
+		ck_assert_int_eq(header.type, WIRE_DATA);
+		most = header.length > most ? header.length : most;
+		at += WIRE_HEADER_SIZE + header.length;
+	}
+	ck_assert_uint_eq(at, heard_len);
+	return most;
+}
+
 START_TEST(who_is_alone_sends_large_frames)
 {
 	static uint8_t bytes[1 << 18];
-	struct wire_header header;
-	size_t put, at, most = 0;
 	struct stream *stream;
+	size_t put;
 
 	open_lane(SOCK_STREAM);
 	stream = open_stream(2, 16 << 20);
@@ -298,15 +314,36 @@ START_TEST(who_is_alone_sends_large_frames)
 	    STREAM_OK);
 	turns(2);
 	hear();
-	for (at = 0; at < heard_len;) {
-		wire_decode_header(heard + at, &header);
-		ck_assert_int_eq(header.type, WIRE_DATA);
-		most = header.length > most ? header.length : most;
-		at += WIRE_HEADER_SIZE + header.length;
-	}
-	ck_assert_uint_eq(at, heard_len);
-	ck_assert_uint_eq(most, WIRE_DATA_MAX);
+	ck_assert_uint_eq(largest_heard(), 65535);
 	stream_free(stream);
+}
+END_TEST
+
+/* What its user's socket holds is one frame, whose length has 24 bits. */
+START_TEST(what_is_spliced_goes_in_larger_ones)
+{
+	static uint8_t bytes[100000];
+	struct stream_move move;
+	struct stream *stream;
+	int fds[2], i, size = 1 << 20;
+
+	open_lane(SOCK_STREAM);
+	stream = open_stream(2, 16 << 20);
+	hear();
+	heard_len = 0;
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+	ck_assert_int_eq(send(fds[0], bytes, sizeof bytes, 0), sizeof bytes);
+	stream_splice_in(stream, fds[1], &move);
+	ck_assert_uint_eq(move.moved, sizeof bytes);
+	for (i = 0; i < 100 && heard_len < sizeof bytes; i++) {
+		turns(1);
+		hear();
+	}
+	ck_assert_uint_eq(largest_heard(), sizeof bytes);
+	stream_free(stream);
+	close(fds[0]);
+	close(fds[1]);
 }
 END_TEST
 
@@ -324,6 +361,7 @@ main(void)
 	tcase_add_test(tc, small_writes_of_a_turn_leave_together);
 	tcase_add_test(tc, other_frames_of_a_turn_go_first);
 	tcase_add_test(tc, who_is_alone_sends_large_frames);
+	tcase_add_test(tc, what_is_spliced_goes_in_larger_ones);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

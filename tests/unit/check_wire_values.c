@@ -295,8 +295,8 @@ END_TEST
 /* The one frame that is not read as a whole. */
 START_TEST(data_headers)
 {
-	static const uint8_t bytes[] = { 0x20, 0, 0xff, 0xff, 0xfe, 0xdc, 0xba,
-		0x98 };
+	static const uint8_t bytes[] = { 0x20, 0xff, 0xff, 0xff, 0xfe, 0xdc,
+		0xba, 0x98 };
 	struct wire_header header;
 	uint8_t buf[WIRE_HEADER_SIZE];
 

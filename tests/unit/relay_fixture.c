@@ -18,6 +18,7 @@
 
 #include <event2/event.h>
 
+#include "net.h"
 #include "tls.h"
 
 #define CHUNK 50000
@@ -113,6 +114,7 @@ socket_pair(enum kind kind, int fds[2])
 	else
 		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
 	for (i = 0; i < 2; i++) {
+		net_setup(fds[i]); /* as they are everywhere */
 		setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
 		fcntl(fds[i], F_SETFL, O_NONBLOCK);
 	}
