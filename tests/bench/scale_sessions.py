@@ -211,7 +211,8 @@ def measure_wrk(pair, seconds, close):
     """Microseconds of both daemons for a request."""
     before, spent = pair.world.served()[1], pair.cpu()
     run = subprocess.run(
-        ["wrk", "-t1", f"-c{USERS}", f"-d{seconds:g}s", "--timeout", "10s",
+        ["wrk", "-t1", f"-c{USERS}", f"-d{max(round(seconds), 1)}s",
+         "--timeout", "10s",
          *(["-H", "Connection: close"] if close else []),
          f"http://127.0.0.1:{pair.port}/"],
         stdout=subprocess.PIPE, text=True, check=True, timeout=60)
@@ -227,6 +228,7 @@ def measure_wrk(pair, seconds, close):
 
 def measure_spread(pair, holders):
     """The same, over all that are open, one after the other."""
+    time.sleep(0.3)     # wrk leaves with requests under way
     each = max(20000 // len(holders.processes), 1)
     before, spent = pair.world.served()[1], pair.cpu()
     holders.tell(f"ask {each}")
