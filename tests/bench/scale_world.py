@@ -20,6 +20,7 @@ from relays import BODY, Failed, World, wait_for_port
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 CONTROL = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
+PORTS = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 LOAD = pathlib.Path(__file__).with_name("scale_load.py")
 
@@ -44,6 +45,9 @@ def go_inside(args):
         sys.exit("bench: no network namespace")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     CONTROL.write_text(args.congestion, encoding="ascii")
+    # connect() searches the longer the more ports to one address are in use:
+    # that is the kernel's, and comes of all being on one machine.
+    PORTS.write_text("22000 65535", encoding="ascii")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
