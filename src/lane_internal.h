@@ -13,7 +13,7 @@
 #include "stream_ops.h"
 
 #define LANE_OUT (256 * 1024) /* what is put together for one write */
-#define LANE_COPY_MAX 65535 /* of one frame of DATA, and when spliced: */
+#define LANE_COPY_MAX 65535   /* of one frame of DATA, and when spliced: */
 #define LANE_SPLICE_MAX (512 * 1024)
 #define LANE_SPLICE_MIN 16384
 /* What may stand before a frame that is due, here and again in the kernel, not

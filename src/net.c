@@ -26,9 +26,8 @@ struct net_listener {
 	net_accept_fn *fn;
 	net_lend_fn *lend;
 	void *arg;
-	int fd; /* -1: suspended */
-	unsigned
-	    high; /* from this descriptor on they run short, as last asked */
+	int fd;		     /* -1: suspended */
+	unsigned high;	     /* so many in use are too many, as last asked */
 	const unsigned *due; /* NULL: it does not yield */
 	bool paused;	     /* said so in the log */
 	bool kept;	     /* the file of a UNIX socket stays */

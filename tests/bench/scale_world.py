@@ -2,54 +2,48 @@
 """What tests/bench/scale_sessions.py and scale_links.py share: a network
 namespace of their own, daemons, and what the kernel says of a process."""
 
+import atexit
 import base64
+import contextlib
 import json
 import os
 import pathlib
-import platform
 import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 
-from relays import BODY, Failed, World, wait_for_port
+import place
+from relays import Failed, World
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
-CONTROL = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
 PORTS = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 LOAD = pathlib.Path(__file__).with_name("scale_load.py")
 
 
 def add_options(parser):
-    parser.add_argument("--build", default=str(TOP), metavar="DIR")
+    parser.add_argument("--build", default=str(place.TOP), metavar="DIR")
     parser.add_argument("--congestion", default="cubic")
     parser.add_argument("--json", metavar="FILE", help="- is the output")
     parser.add_argument("--keep-log", metavar="FILE",
                         help="what the daemons said")
-    parser.add_argument("--inside", help="(the script itself gives it)")
 
 
 def go_inside(args):
     """A namespace of our own, and as many descriptors as we may have."""
-    if args.inside is None:
-        for how in (["-n"], ["-rn"]):
-            if subprocess.run(["unshare", *how, "true"], check=False,
-                              stderr=subprocess.DEVNULL).returncode == 0:
-                os.execvp("unshare", ["unshare", *how, sys.executable, "-B",
-                                      *sys.argv, "--inside", "yes"])
-        sys.exit("bench: no network namespace")
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    CONTROL.write_text(args.congestion, encoding="ascii")
+    place.go_inside()
+    directory = tempfile.mkdtemp(prefix="bench-")
+    atexit.register(shutil.rmtree, directory)
+    os.environ.update(place.set_congestion(args.congestion, directory))
     # connect() searches the longer the more ports to one address are in use:
     # that is the kernel's, and comes of all being on one machine.
-    PORTS.write_text("22000 65535", encoding="ascii")
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.suppress(OSError):
+        PORTS.write_text("22000 65535", encoding="ascii")
 
 
 def descriptors():
@@ -58,15 +52,8 @@ def descriptors():
 
 def machine(build):
     """What figures mean nothing without."""
-    version = subprocess.run([f"{build}/tunneld", "--version"], text=True,
-                             stdout=subprocess.PIPE, check=False).stdout
-    model = re.search(r"model name\s*: (.*)", pathlib.Path(
-        "/proc/cpuinfo").read_text(encoding="utf-8"))
-    return {"cores": os.cpu_count(), "processor": model[1] if model else "",
-            "kernel": platform.release(),
-            "tunneld": version.split("\n", maxsplit=1)[0],
-            "congestion": CONTROL.read_text(encoding="ascii").strip(),
-            "descriptors": descriptors()}
+    return {**place.machine(), "versions": place.versions(build),
+            "congestion": place.CONTROL.read_text(encoding="ascii").strip()}
 
 
 # --- of a process -----------------------------------------------------------
@@ -182,24 +169,8 @@ class ScaleWorld(World):
     """With nothing behind it but nginx, for as many as can come."""
 
     def start_services(self):
-        room = descriptors() - 100
-        config = self.write("nginx.conf", f"""
-daemon off; master_process off; worker_rlimit_nofile {descriptors()};
-pid {self.directory}/nginx.pid; error_log {self.directory}/nginx.log;
-events {{ worker_connections {room}; multi_accept on; }}
-http {{ access_log off; keepalive_requests 1000000000;
-  keepalive_timeout 1h; keepalive_time 10h; reset_timedout_connection off;
-  server {{ listen 127.0.0.1:{self.services["web"]} backlog=4096;
-    location / {{ return 200 "{"x" * BODY}"; }} }}
-  server {{ listen 127.0.0.1:{self.status_port};
-    location / {{ stub_status; }} }} }}
-""")
-        nginx = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
-        if nginx is None:
-            raise Failed("nginx is not there")
-        self.start(nginx, "-c", config, "-p", self.directory)
-        for port in (self.services["web"], self.status_port):
-            wait_for_port(port)
+        self.start_web("keepalive_timeout 1h; keepalive_time 10h; "
+                       "reset_timedout_connection off;")
 
     def write_secret(self, name):
         path = self.directory / name

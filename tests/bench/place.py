@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: ISC
+"""Where a bench runs: a network namespace of its own, the congestion control of
+all sockets in it, the programs it brings along, and what machine this is."""
+
+import os
+import pathlib
+import platform
+import re
+import resource
+import shutil
+import subprocess
+import sys
+
+os.environ["PATH"] += ":/usr/sbin:/sbin"
+HERE = pathlib.Path(__file__).resolve().parent
+TOP = HERE.parents[1]
+CONTROL = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
+INSIDE = "BENCH_INSIDE"
+CC = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
+# How each program says its version.
+ASKED = {"haproxy": "-v", "nginx": "-v", "ssh": "-V", "stunnel": "-version",
+         "iperf3": "--version", "wrk": "-v", "frps": "-v", "rathole": "-V",
+         "chisel": "--version", "bore": "-V"}
+
+
+class Failed(Exception):
+    """Something that makes every figure worthless."""
+
+
+class Absent(Exception):
+    """A program is not there: no figures, and not a failure."""
+
+
+def need(program, package=None):
+    """Its path: what the environment names (HAPROXY=...), or from PATH."""
+    path = os.environ.get(program.upper()) or shutil.which(program)
+    if path is None:
+        raise Absent(f"{program} is neither in PATH nor named by "
+                     f"{program.upper()}=" +
+                     (f" (Debian: {package})" if package else ""))
+    return path
+
+
+def need_all(programs):
+    """{program: package}; ends the script where one is missing."""
+    missing = []
+    for program, package in programs.items():
+        try:
+            need(program, package)
+        except Absent as error:
+            missing.append(f"bench: {error}")
+    if missing:
+        sys.exit("\n".join(missing))
+
+
+def shout(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def go_inside():
+    """Starts this script again in a namespace of its own. There it returns
+    what the machine's own congestion control is."""
+    if INSIDE not in os.environ:
+        os.environ[INSIDE] = CONTROL.read_text(encoding="utf-8").strip()
+        for how in (["-n"], ["-rn"]):
+            if subprocess.run(["unshare", *how, "true"], check=False,
+                              stderr=subprocess.DEVNULL).returncode == 0:
+                os.execvp("unshare", ["unshare", *how, sys.executable,
+                                      *sys.argv])
+        shout("NO NAMESPACE of its own (are you root?): fixed ports and the "
+              "congestion control are those of this machine")
+    else:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return os.environ[INSIDE]
+
+
+def compile_c(directory, name, *more):
+    """The path of what tests/bench/NAME became."""
+    source = HERE / name
+    out = pathlib.Path(directory) / source.stem
+    compiler = os.environ.get("CC") or shutil.which("cc") or "gcc"
+    subprocess.run([*compiler.split(), *CC, "-o", out, source, *more],
+                   check=True)
+    return out
+
+
+def set_congestion(name, directory, preload=False):
+    """All sockets from now on have it; returns what programs need in their
+    environment for that."""
+    try:
+        if preload:
+            raise OSError(0, "as asked")
+        CONTROL.write_text(name, encoding="utf-8")
+    except OSError as error:
+        shout(f"NOT SETTING net.ipv4.tcp_congestion_control to {name} "
+              f"({error.strerror}): preloading a library that sets it on each "
+              "socket")
+        library = compile_c(directory, "congestion.c", "-shared", "-fPIC",
+                            "-ldl")
+        return {"LD_PRELOAD": str(library), "BENCH_CONGESTION": name}
+    if CONTROL.read_text(encoding="utf-8").strip() != name:
+        raise Failed(f"the congestion control did not become {name}")
+    return {}
+
+
+def check_congestion(name):
+    """Of every TCP connection that there is; how many there are."""
+    shown = subprocess.run(["ss", "-tinH", "state", "established"],
+                           stdout=subprocess.PIPE, text=True, check=True)
+    return count_congestion(shown.stdout, name)
+
+
+def count_congestion(shown, name):
+    """ss prints a line for a socket, and one that begins with white space for
+    what it is like, its congestion control among the first words."""
+    count = 0
+    for line in shown.splitlines():
+        if not line[:1].isspace():
+            continue
+        if name not in line.split():
+            raise Failed(f"a connection is not under {name}: {line.strip()}")
+        count += 1
+    if count == 0:
+        raise Failed("ss shows no connection at all")
+    return count
+
+
+def memory_of_machine():
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def machine():
+    text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    cpu = re.search(r"model name\s*:\s*(.*)", text)
+    release = platform.freedesktop_os_release()
+    return {"cpu": cpu[1] if cpu else platform.machine(),
+            "cores": len(os.sched_getaffinity(0)),
+            "memory_gib": round(memory_of_machine() / 2**30, 1),
+            "kernel": platform.release(),
+            "system": release.get("PRETTY_NAME", release.get("NAME", "?")),
+            "nofile": resource.getrlimit(resource.RLIMIT_NOFILE)[0]}
+
+
+def version_of(argv):
+    """The first number with a dot in what a program says, or None."""
+    try:
+        said = subprocess.run(argv, capture_output=True, text=True,
+                              check=False, timeout=10)
+    except OSError:
+        return None
+    found = re.search(r"\d+\.\d[\w.+~-]*", said.stdout + said.stderr)
+    return found[0].rstrip(".,") if found else "?"
+
+
+def versions(build):
+    """{program: version} of those that are there, and the tree's commit."""
+    found = {"tunneld": version_of([f"{build}/tunneld", "-V"])}
+    for name, word in ASKED.items():
+        try:
+            found[name] = version_of([need(name), word])
+        except Absent:
+            continue
+    git = subprocess.run(["git", "-C", TOP, "describe", "--always", "--dirty"],
+                         capture_output=True, text=True, check=False)
+    if git.returncode == 0:
+        found["commit"] = git.stdout.strip()
+    return found

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: ISC
+"""tests/bench/bench: its arithmetic, what it prints, what it takes for a broken
+run; and one run of a moment, so that it cannot rot."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from harness import BUILD, ROOT
+
+BENCH = os.path.join(ROOT, "tests/bench")
+sys.path.insert(0, BENCH)
+import figures          # noqa: E402  (not before that)
+import loads            # noqa: E402
+import place            # noqa: E402
+import scale            # noqa: E402
+import show             # noqa: E402
+import subjects         # noqa: E402
+
+TOOLS = ("cc", "ip", "iperf3", "nginx", "setpriv", "ss", "unshare", "wrk")
+
+
+def rounds(*values, cpu=1.0):
+    return [{"value": value, "cpu": cpu} for value in values]
+
+
+def test_median_and_ratio_are_of_the_rounds():
+    results = {"a": rounds(10, 40, 90), "b": rounds(20, 50, 100)}
+    assert figures.median(results["a"]) == 40
+    # Not the ratio of the medians, which would be 0.8 as well by chance.
+    assert figures.ratios(results, "a", "b") == (0.5, 0.8, 0.9)
+    results["b"] = rounds(100, 50, 20)
+    assert figures.ratios(results, "a", "b") == (0.1, 0.8, 4.5)
+
+
+def test_a_ratio_of_what_is_not_there_is_none():
+    results = {"a": rounds(1, 2), "b": rounds(0, 1)}
+    assert figures.ratios(results, "a", "c") is None
+    assert figures.ratios(results, "a", "b") is None
+    assert figures.ratios(results, "a", "b", "p99") is None
+    assert figures.median(results["a"], "p99") is None
+    results["b"] = rounds(1)
+    with pytest.raises(place.Failed, match="2 rounds"):
+        figures.ratios(results, "a", "b")
+    results["a"][0]["p99"] = 1
+    with pytest.raises(place.Failed, match="p99"):
+        figures.median(results["a"], "p99")
+
+
+def test_the_order_changes_and_nobody_is_left_out():
+    names = list("abcdefg")
+    seen = [figures.rotated(names, i) for i in range(5)]
+    assert all(sorted(order) == names for order in seen)
+    assert len({tuple(order) for order in seen}) == 5
+    assert len({order[0] for order in seen}) >= 3
+    assert figures.rotated([], 3) == []
+
+
+def test_the_best_mode_stands_for_ours():
+    goal = figures.Goal("bulk1", "value", figures.PLAIN, "no-relay", ">=",
+                        0.5, "cubic")
+    results = {"mux-plain": rounds(5, cpu=9), "direct-plain": rounds(6, cpu=8),
+               "no-relay": rounds(10)}
+    assert figures.best(results, goal) == "direct-plain"
+    # The CPU time is that of the one that moved the most, not the least.
+    results["direct-plain"][0]["cpu"] = 99
+    assert figures.best(results, goal._replace(key="cpu", sign="<=")) == \
+        "direct-plain"
+    assert figures.best({}, goal) is None
+
+
+def test_goals_are_met_or_missed():
+    results = {"bulk1": {"mux-plain": rounds(8), "no-relay": rounds(10),
+                         "splice-loop": rounds(9)}}
+    judged = {one["to"]: one for one in figures.judge(results, "cubic")}
+    assert set(judged) == {"no-relay", "splice-loop"}
+    assert judged["no-relay"]["met"] and judged["no-relay"]["median"] == 0.8
+    assert not judged["splice-loop"]["met"]
+    assert figures.judge(results, "reno") == []
+    assert {one["wanted"] for one in figures.judge(results, "bbr")} == {0.57}
+
+
+def made_up():
+    """A document with every measure and every subject there can be, and figures
+    that are wide."""
+    one = {"value": 123456.7, "cpu": 1234.5, "cpu_s": 1.0, "count": 1,
+           "p50": 1234.5, "p99": 12345.6, "p99.9": 123456.7, "bulk": 123.4}
+    names = [*subjects.ALL, "mux-plain@a-build-of-mine"]
+    results = {measure: {name: [dict(one) for _ in range(2)]
+                         for name in names} for measure in loads.MEASURES}
+    scale = {"tables": [["Scale", ["KiB", "fds"], [["tunneld", 1.5, 2]]]],
+             "goals": [["KiB of an idle session", 3.5, "<=", 4]]}
+    facts = {"kind": "bench", "when": "2026-11-21 12:00 UTC", "rounds": 2,
+             "seconds": 1.0, "users": 50, "beside": "2G",
+             "machine": {"cpu": "A processor", "cores": 2, "memory_gib": 23.5,
+                         "kernel": "6.1", "system": "Debian"},
+             "versions": {name: "1.2.3" for name in (
+                 "tunneld", *(f"program{i}" for i in range(12)))},
+             "absent": {"bore": "bore is neither in PATH nor named " * 3}}
+    return figures.document(facts, {"cubic": results, "bbr": results}, scale)
+
+
+def test_what_is_printed_fits_80_columns_and_is_all_there():
+    document = json.loads(json.dumps(made_up()))
+    text = show.show(document)
+    lines = text.splitlines()
+    assert [line for line in lines if len(line) > 80] == []
+    for name in subjects.ALL:
+        assert subjects.label(name)[:show.FIRST] in text
+    assert "ABSENT: bore" in text and "FEWER THAN FIVE" in text
+    assert "KiB of an idle session" in text and "Scale" in text
+    assert any(line.endswith(" missed") for line in lines)
+    assert "The bare splice loop itself reaches, bbr: bulk1 1.00" in text
+    assert text.count("MISSED") == sum(not goal["met"]
+                                       for goal in document["goals"])
+
+
+def test_the_shape_of_the_json_is_kept():
+    document = made_up()
+    assert document["schema"] == 1
+    run = document["runs"]["cubic"]
+    assert len(run["rounds"]["bulk1"]["mux-plain"]) == 2
+    summary = run["summary"]["bulk1"]["mux-plain"]
+    assert summary["ratio"] == 1 and summary["cpu"] == 1234.5
+    assert {"congestion", "measure", "key", "of", "to", "median", "sign",
+            "wanted", "met"} <= set(document["goals"][0])
+
+
+def test_what_many_sessions_cost_becomes_tables_and_goals():
+    daemon = {"uss": 3.0, "descriptors": 1.0, "cpu_ms_per_s": 1.25,
+              "cpu_ms_per_s_without": 1.0}
+    level = {"keepalive": [9, 10, 11], "new": [50, 50, 50], "spread": [1, 2, 3]}
+    back = {"links": 1.0, "cpu_links": 0.5, "all": 2.0, "cpu_all": 0.7,
+            "ListenOverflows": 0, "ListenDrops": 1}
+    found = scale.tell({
+        "memory": {"mux-plain": {"sessions": 9000, "daemons": {
+            "edge": daemon, "home": {**daemon, "uss": 4.5}}}},
+        "relays": {"haproxy": {"sessions": 9000, "uss": 3.3,
+                               "descriptors": 2.0, "us_alone": 9.0,
+                               "us_beside": 10.0}},
+        "cost": {"mux-plain": {"10": level, "9000": {
+            **level, "new": [60, 60, 1000]}}},
+        "links": {"bare-tls": {
+            "links": 1000, "lanes": 0, "pool": 0, "memory": {"hub": daemon},
+            "cpu_s_per_minute": {"hub": 0.1},
+            "returns": [back, {**back, "links": 6.0}]}}})
+    assert len(found["tables"]) == 5 and not found["failed"]
+    for _, heads, rows in found["tables"]:
+        assert rows and all(len(row) == len(heads) + 1 for row in rows)
+    missed = [one["measure"] for one in figures.judge_scale(found["goals"])
+              if not one["met"]]
+    assert missed == ["KiB of an idle session, mux-plain home",
+                      "most / least of these, mux-plain new",
+                      "seconds to 1,000 links, bare-tls",
+                      "lost in the accept queue, bare-tls"]
+    assert max(map(len, show.show_scale(found))) <= 80
+
+
+def test_a_part_that_fails_is_told_and_the_others_stand(monkeypatch, tmp_path):
+    monkeypatch.setattr(scale, "PARTS", {"links": ("no-such-script.py",)})
+    found = scale.run(str(tmp_path), "cubic", True, lambda text: None)
+    assert "no-such-script" in found["failed"]["links"]
+    assert found["tables"] == [] and found["goals"] == []
+    text = "\n".join(show.show_scale(found))
+    assert "FAILED, no figures: links" in text
+
+
+def iperf3(sent, came, each=1):
+    return json.dumps({"end": {
+        "sum_sent": {"bytes": sent},
+        "sum_received": {"bytes": came, "bits_per_second": came * 8},
+        "streams": [{"receiver": {"bytes": each}}]}})
+
+
+@pytest.mark.parametrize("answer", [
+    iperf3(0, 0), iperf3(1000, 0), iperf3(1000, 1001),
+    iperf3(10 * 2**30, 2**30), iperf3(1000, 1000, 0), "", "{}",
+    '{"error": "no route"}'])
+def test_a_transfer_that_is_broken_gives_no_figure(answer):
+    with pytest.raises(place.Failed):
+        loads.check_bulk("x", answer)
+
+
+def test_a_transfer_that_is_whole_gives_one():
+    assert loads.check_bulk("x", iperf3(2 * 10**9, 10**9 * 19 // 10)) == (
+        15.2, 1900000000)
+
+
+@pytest.mark.parametrize("said, answered", [
+    ("REPORT 0 1000000 0 1 2 3", 0), ("REPORT 100 1000000 1 1 2 3", 100),
+    ("REPORT 100 1000000 0 1 2 3", 99), ("REPORT 100 1000000 0 1 2 3", 999),
+    ("wrk: unable to connect", 100)])
+def test_requests_that_were_not_counted_give_no_figure(said, answered):
+    with pytest.raises(place.Failed):
+        loads.check_wrk("x", said, answered)
+
+
+def test_requests_that_were_counted_give_one():
+    found = loads.check_wrk("x", "REPORT 100 2000000 0 1500 2500 3500\n", 120)
+    assert found == {"value": 50, "count": 100, "p50": 1.5, "p99": 2.5,
+                     "p99.9": 3.5}
+
+
+def test_a_connection_under_another_congestion_control_is_seen():
+    shown = "0 0 127.0.0.1:1 127.0.0.1:2\n\t cubic wscale:10,10 rto:204\n"
+    assert place.count_congestion(shown * 2, "cubic") == 2
+    with pytest.raises(place.Failed, match="not under cubic"):
+        place.count_congestion(shown + "0 0 a b\n\t bbr rto:1\n", "cubic")
+    with pytest.raises(place.Failed, match="no connection"):
+        place.count_congestion("", "cubic")
+
+
+def run_bench(directory, *more, **environment):
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        pytest.skip("the bench is NOT tried: not there: " + " ".join(missing))
+    return subprocess.run(
+        ["/usr/bin/python3", os.path.join(BENCH, "bench"), "--build", BUILD,
+         "--rounds", "1", "--seconds", "1", "--congestion", "cubic",
+         "--results", directory, "--no-scale", *more],
+        env={**os.environ, **environment}, capture_output=True, text=True,
+        check=False, timeout=110)
+
+
+def test_a_run_of_a_moment(tmp_path):
+    done = run_bench(tmp_path, "--only", "bulk1,sessions", "--subjects",
+                     "no-relay,mux-plain,splice-loop,bore", BORE="")
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads((tmp_path / "bench.json").read_text())
+    for name in ("bulk1", "sessions"):
+        found = document["runs"]["cubic"]["rounds"][name]
+        assert set(found) == {"no-relay", "mux-plain", "splice-loop"}
+        assert all(one[0]["value"] > 0 for one in found.values())
+    assert "all of them cubic" in done.stderr
+    assert (tmp_path / "bench.txt").read_text() == done.stdout
+    assert (tmp_path / "bench.svg").exists() or "NO PICTURE" in done.stderr
+    if shutil.which("bore") is None:
+        assert "ABSENT: bore" in done.stderr and "ABSENT" in done.stdout
+
+
+def test_the_congestion_control_can_be_preloaded(tmp_path):
+    # AddressSanitizer would rather be the first library.
+    asan = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+    done = run_bench(tmp_path, "--only", "bulk1", "--subjects",
+                     "no-relay,mux-tls", "--preload", "--congestion", "reno",
+                     ASAN_OPTIONS=asan)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "preloading a library" in done.stderr
+    assert "all of them reno" in done.stderr
+
+
+def test_a_relay_that_cannot_work_ends_the_run(tmp_path):
+    done = run_bench(tmp_path, "--only", "bulk1", "--subjects",
+                     "no-relay,haproxy", HAPROXY="/bin/false")
+    assert done.returncode == 1
+    assert "FAILED, no figures" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_picture_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib", reason="the picture is NOT tried")
+    import picture
+    document = made_up()
+    document["scale"]["relays"] = {"haproxy": {"uss": 3.3}}
+    picture.draw(document, tmp_path / "a.svg")
+    drawn = (tmp_path / "a.svg").read_text()
+    assert "tunneld mux plain" in drawn and picture.MEMORY in drawn
+    assert "beside a transfer of 2 Gbit/s" in drawn
