@@ -234,7 +234,7 @@ gateway_listen(struct gateway *gateway, struct net_listener *listener,
 	if (!quiet)
 		log_notice("gateway: listening on %s",
 		    addr_sock_format(&address, text, sizeof text));
-	net_listener_yield(listener, false);
+	net_listener_yield(listener, NULL);
 	net_listener_start(listener, gateway_accept, gateway);
 }
 

@@ -26,12 +26,12 @@ struct net_listener {
 	net_accept_fn *fn;
 	net_lend_fn *lend;
 	void *arg;
-	int fd;	  /* -1: suspended */
-	int high; /* from this descriptor on they run short, as last asked */
-	bool yields;
-	bool paused; /* said so in the log */
-	bool kept;   /* the file of a UNIX socket stays */
-	bool bare;   /* who is accepted has to be set up */
+	int fd;		     /* -1: suspended */
+	unsigned high;	     /* so many in use are too many, as last asked */
+	const unsigned *due; /* NULL: it does not yield */
+	bool paused;	     /* said so in the log */
+	bool kept;	     /* the file of a UNIX socket stays */
+	bool bare;	     /* who is accepted has to be set up */
 	struct addr asked;
 	struct addr_sock address;
 	/* Of a UNIX socket: its file, which may be another one's by now. */
@@ -60,18 +60,27 @@ net_pause(struct net_listener *listener, const char *why)
 	loop_timer_set(listener->resume, NET_PAUSE);
 }
 
-/* The kernel gives the lowest free number, so a high one says that nearly all
- * are taken. */
+/* So many descriptors are left to links, channels and tunnelctl, and to the
+ * strangers at the gateway; of few descriptors a quarter. */
+#define NET_RESERVE 1280
+
+/* The kernel gives the lowest free number, so it says how many are taken. Those
+ * who wait for a second one will take as many again. */
 static bool
 net_is_scarce(struct net_listener *listener, int fd)
 {
+	unsigned used = (unsigned)fd;
 	int max;
 
-	if (!listener->yields || fd < listener->high)
+	if (listener->due == NULL)
+		return false;
+	used += *listener->due;
+	if (used < listener->high)
 		return false;
 	max = net_descriptors_max();
-	listener->high = max - max / 4;
-	return fd >= listener->high;
+	listener->high = (unsigned)(max -
+	    (max / 4 < NET_RESERVE ? max / 4 : NET_RESERVE));
+	return used >= listener->high;
 }
 
 /* One of the backlog. -1: there is none, or there are no descriptors. */
@@ -342,9 +351,9 @@ net_listener_lend(struct net_listener *listener, net_lend_fn *fn, void *arg)
 }
 
 void
-net_listener_yield(struct net_listener *listener, bool yields)
+net_listener_yield(struct net_listener *listener, const unsigned *due)
 {
-	listener->yields = yields;
+	listener->due = due;
 }
 
 /* Closes, and removes the file of a UNIX socket. While it is bound, its inode

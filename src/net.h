@@ -33,10 +33,11 @@ struct net_listener *net_listen(struct loop *loop, const struct addr *addr,
     char *error, size_t error_size);
 void net_listener_start(struct net_listener *listener, net_accept_fn *fn,
     void *arg);
-/* For users' listeners (true): pauses already when a quarter of the descriptors
- * is left, since every user needs a second one, and links and channels must
- * come through whatever the crowd. */
-void net_listener_yield(struct net_listener *listener, bool yields);
+/* For users' listeners: pauses already when a quarter of the descriptors is
+ * left, or 1,280 of many, so that links and channels come through whatever the
+ * crowd. *due: so many more the users who are there will need; read whenever
+ * somebody is accepted. NULL: it is none of these. */
+void net_listener_yield(struct net_listener *listener, const unsigned *due);
 /* Closes; removes a UNIX socket from the file system, unless another one has
  * its place there. NULL is ignored. */
 void net_listener_free(struct net_listener *listener);

@@ -35,6 +35,7 @@ session_register(struct session *session)
 	TAILQ_INSERT_TAIL(&tunnel->busy, session, in_busy);
 	tunnel->n_sessions++;
 	tunnel->n_waiting++; /* SESSION_WAITING is the first state */
+	tunnels->n_waiting++;
 	tunnel->own.total++;
 	tunnels->n_sessions++;
 	tunnels->total++;
@@ -107,10 +108,14 @@ session_set_state(struct session *session, enum session_state state)
 
 	if (state == session->state)
 		return;
-	if (session->state == SESSION_WAITING)
+	if (session->state == SESSION_WAITING) {
 		tunnel->n_waiting--;
-	if (state == SESSION_WAITING)
+		tunnel->tunnels->n_waiting--;
+	}
+	if (state == SESSION_WAITING) {
 		tunnel->n_waiting++;
+		tunnel->tunnels->n_waiting++;
+	}
 	log_debug("%s: session %lld: %s -> %s", tunnel->label,
 	    (long long)session->id, session_states[session->state],
 	    session_states[state]);
@@ -197,8 +202,10 @@ session_unregister(struct session *session)
 	tunnel->live_down -= session->down_written;
 	tunnel->n_sessions--;
 	tunnels->n_sessions--;
-	if (session->state == SESSION_WAITING)
+	if (session->state == SESSION_WAITING) {
 		tunnel->n_waiting--;
+		tunnels->n_waiting--;
+	}
 	if (tunnel->drain.on)
 		tunnel_session_gone(tunnel);
 	tunnels_check_idle(tunnels);

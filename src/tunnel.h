@@ -132,9 +132,10 @@ struct tunnels {
 	struct loop_task reap;	     /* frees those that are done draining */
 	struct session *by_id;	     /* uthash */
 	struct session *by_uid;	     /* uthash */
-	struct session_list refresh; /* all live ones, for the ledger */
-	struct loop_timer *timer;    /* when their counters are written */
+	struct session_list refresh; /* all live ones, oldest first */
+	struct loop_timer *timer;    /* when busy ones are looked at */
 	unsigned n_sessions;
+	unsigned n_waiting; /* of them, for a channel */
 	uint64_t total;
 	struct tunnel_uids *uids;		/* those answered lately */
 	uint8_t fresh_uids[16 * WIRE_UID_SIZE]; /* random, made in one go */

@@ -96,7 +96,7 @@ tunnel_start(struct tunnel *tunnel, bool quiet)
 	if (!quiet)
 		log_notice("%s: listening on %s", tunnel->label,
 		    addr_sock_format(&address, text, sizeof text));
-	net_listener_yield(tunnel->listener, true);
+	net_listener_yield(tunnel->listener, &tunnel->tunnels->n_waiting);
 	net_listener_start(tunnel->listener, entry_accept, tunnel);
 }
 

@@ -40,7 +40,8 @@ KINDS = ("mux-plain", "mux-tls", "direct-plain", "direct-tls")
 # KiB of its own for each idle session, each daemon.
 GOALS = {"mux-plain": 4, "direct-plain": 4, "mux-tls": 8, "direct-tls": 24}
 FLAT = 1.15         # the dearest level by the cheapest
-SPARE = 300         # descriptors that are not sessions'
+RESERVE = 1280      # descriptors that tunneld keeps from users
+SPARE = 320         # those that are not sessions': most of it is the pool's
 IDLE_CPU = 0.5      # milliseconds in a second: what cannot be told from none
 SETTLE = 14.0       # seconds until all is written down, and nothing is new
 
@@ -112,9 +113,10 @@ class Pair:
 
 def most_sessions(kind):
     """What the limit allows a daemon: mux needs a descriptor for a session,
-    direct two; and users are not accepted any more once three quarters of
-    them are in use."""
-    return (descriptors() * 3 // 4 - SPARE) // (
+    direct two; and users are not accepted any more where a quarter of them
+    is left, or RESERVE."""
+    reserve = min(descriptors() // 4, RESERVE)
+    return (descriptors() - reserve - SPARE) // (
         1 if kind.startswith("mux") else 2)
 
 
@@ -202,13 +204,15 @@ def show_memory(results):
 # --- cost ---------------------------------------------------------------------
 
 USERS = 10
+BURST = 128
 
 
 def measure_wrk(pair, seconds, close):
     """Microseconds of both daemons for a request."""
     before, spent = pair.world.served()[1], pair.cpu()
     run = subprocess.run(
-        ["wrk", "-t1", f"-c{USERS}", f"-d{seconds:g}s", "--timeout", "10s",
+        ["wrk", "-t1", f"-c{USERS}", f"-d{max(round(seconds), 1)}s",
+         "--timeout", "10s",
          *(["-H", "Connection: close"] if close else []),
          f"http://127.0.0.1:{pair.port}/"],
         stdout=subprocess.PIPE, text=True, check=True, timeout=60)
@@ -224,6 +228,7 @@ def measure_wrk(pair, seconds, close):
 
 def measure_spread(pair, holders):
     """The same, over all that are open, one after the other."""
+    time.sleep(0.3)     # wrk leaves with requests under way
     each = max(20000 // len(holders.processes), 1)
     before, spent = pair.world.served()[1], pair.cpu()
     holders.tell(f"ask {each}")
@@ -244,7 +249,11 @@ def measure_cost(world, kind, args):
     try:
         for level in levels:
             pair = Pair(world, f"{kind}-{level}", kind, args.build)
+            # The same burst for each, so that their pools have grown alike.
+            Holders(pair.port, BURST).close()
             pairs[level] = (pair, Holders(pair.port, level))
+        wait_until("those of the burst stay", 30,
+                   lambda: world.served()[0] <= sum(levels))
         if world.served()[0] != sum(levels):
             raise Failed(f"the service has {world.served()[0]} sessions")
         for _ in range(args.rounds):
