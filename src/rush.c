@@ -55,12 +55,11 @@ rush_leave(struct rush *rush, struct rush_turn *turn)
 	turn->state = RUSH_IDLE;
 }
 
-/* No link is on its way, or to be soon. */
 static bool
-rush_is_over(const struct rush *rush)
+rush_is_on(const struct rush *rush)
 {
-	return rush->n_soon == 0 && rush->n_going[RUSH_LINK] == 0 &&
-	    TAILQ_EMPTY(&rush->waiting[RUSH_LINK]);
+	return rush->n_soon + rush->n_going[RUSH_LINK] >= RUSH_FEW ||
+	    !TAILQ_EMPTY(&rush->waiting[RUSH_LINK]);
 }
 
 static bool
@@ -70,7 +69,7 @@ rush_may_go(const struct rush *rush, enum rush_kind kind)
 
 	if (rush->n_going[kind] >= rush_most[kind])
 		return false;
-	return kind == RUSH_LINK || rush_is_over(rush) ||
+	return kind == RUSH_LINK || !rush_is_on(rush) ||
 	    (first != NULL &&
 		loop_now(rush->loop) - first->since >= RUSH_PATIENCE);
 }

@@ -18,6 +18,9 @@ enum rush_kind { RUSH_LINK, RUSH_WARM, RUSH_KINDS };
  * one address (max_handshakes_per_source). */
 #define RUSH_LINKS 64
 #define RUSH_WARMS 16
+/* With fewer links on their way, or to be soon, there is no rush: whoever wants
+ * to warm may. */
+#define RUSH_FEW 8
 /* Seconds: who takes longer is not counted; and the longest that warming waits
  * for links. */
 #define RUSH_SLOW 0.25
