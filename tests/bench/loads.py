@@ -9,6 +9,7 @@ import pathlib
 import re
 import socket
 import subprocess
+import sys
 import time
 
 from place import Failed
@@ -60,6 +61,7 @@ def check_bulk(name, answer, streams=1):
 
 
 def measure_bulk(subject, seconds, name):
+    again = True
     for _ in range(10):
         cpu = subject.cpu()
         run = subprocess.run(bulk_argv(subject, seconds, name),
@@ -67,7 +69,14 @@ def measure_bulk(subject, seconds, name):
                              env=subject.world.environment,
                              timeout=seconds + 60)
         cpu = subject.cpu() - cpu
-        if "the server is busy" not in run.stdout:  # with the one before
+        if "unable to receive control message" in run.stdout and again:
+            # Seen once in some thousand runs, when all was sent: iperf3 ended
+            # its control connection with a reset. Not twice in a row.
+            print(f"bench: AGAIN: {subject.name} {name}: iperf3 lost its "
+                  "control connection; this run has no figures",
+                  file=sys.stderr)
+            again = False
+        elif "the server is busy" not in run.stdout:  # with the one before
             break
         time.sleep(0.3)
     rate, count = check_bulk(subject.name, run.stdout, int(name[4]))
