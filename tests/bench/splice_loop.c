@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define PIPE_SIZE (256 * 1024)
-#define PIPES_KEPT 256
+#define PIPES_KEPT 16 /* a user has 64 MiB of pipes for all relays here */
 #define MOVES 16 /* of a half and turn, so that no session starves another */
 #define EVENTS 256
 #define BACKLOG 4096
