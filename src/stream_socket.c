@@ -33,7 +33,7 @@ struct stream_socket {
 	bool fresh;	    /* the watch has not fired yet */
 	bool drained;	    /* nothing to read, until the watch tells */
 	uint64_t since_update;
-	struct loop *loop; /* while watched */
+	struct loop *loop; /* once watched */
 	struct event *event;
 };
 

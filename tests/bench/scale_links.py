@@ -27,12 +27,11 @@ Runs in a network namespace of its own; fails where a link is missing.
 import argparse
 import statistics
 import sys
-import tempfile
 import time
 
 from scale_world import (Daemon, Failed, ScaleWorld, add_options,
-                         count_descriptors, cpu, daemon_config, go_inside,
-                         machine, memory, netstat, show_json, wait_until)
+                         count_descriptors, cpu, daemon_config, machine,
+                         memory, netstat, run_inside, show_json, wait_until)
 
 KINDS = ("bare-plain", "bare-tls", "mux-plain", "mux-tls", "direct-plain",
          "direct-tls")
@@ -281,12 +280,7 @@ def run(args, directory):
 
 def main():
     args = options()
-    go_inside(args)
-    with tempfile.TemporaryDirectory(prefix="bench-scale-") as directory:
-        try:
-            results = run(args, directory)
-        except Failed as error:
-            sys.exit(f"bench: {error}")
+    results = run_inside(run, args)
     if args.json == "-":
         sys.stdout, text = sys.stderr, sys.stdout
     missed = show(results)

@@ -15,7 +15,6 @@ a network namespace of its own; scale_sessions.py does the same for tunneld.
 
 import argparse
 import sys
-import tempfile
 import time
 
 import subjects
@@ -23,8 +22,8 @@ from place import Absent, shout
 from relays import children, wait_for_port
 from scale_sessions import measure_wrk
 from scale_world import (Failed, Holders, ScaleWorld, add_options,
-                         count_descriptors, descriptors, go_inside, machine,
-                         memory, show_json, wait_until)
+                         count_descriptors, descriptors, machine, memory,
+                         run_inside, show_json, wait_until)
 
 SUBJECTS = ("haproxy", "nginx", "ssh", "stunnel")
 # Descriptors that a relay needs for a session.
@@ -101,12 +100,7 @@ def run(args, directory):
 
 def main():
     args = options()
-    go_inside(args)
-    with tempfile.TemporaryDirectory(prefix="bench-scale-") as directory:
-        try:
-            results = run(args, directory)
-        except Failed as error:
-            sys.exit(f"bench: {error}")
+    results = run_inside(run, args)
     for name, one in results.items():
         print(f"{subjects.label(name):<24}{one['sessions']:>7} sessions, "
               f"{one['uss']:.2f} KiB and {one['descriptors']:.2f} descriptors "

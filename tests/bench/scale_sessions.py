@@ -28,13 +28,12 @@ import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 from scale_world import (Daemon, Failed, Holders, ScaleWorld, add_options,
                          count_descriptors, cpu, daemon_config, descriptors,
-                         go_inside, kernel_memory, machine, memory, show_json,
-                         wait_until)
+                         kernel_memory, machine, memory, run_inside,
+                         show_json, wait_until)
 
 KINDS = ("mux-plain", "mux-tls", "direct-plain", "direct-tls")
 # KiB of its own for each idle session, each daemon.
@@ -314,12 +313,7 @@ def run(args, directory):
 
 def main():
     args = options()
-    go_inside(args)
-    with tempfile.TemporaryDirectory(prefix="bench-scale-") as directory:
-        try:
-            results = run(args, directory)
-        except Failed as error:
-            sys.exit(f"bench: {error}")
+    results = run_inside(run, args)
     if args.json == "-":
         sys.stdout, text = sys.stderr, sys.stdout
     missed = show_memory(results) if args.what == "memory" \

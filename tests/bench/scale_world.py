@@ -46,6 +46,16 @@ def go_inside(args):
         PORTS.write_text("22000 65535", encoding="ascii")
 
 
+def run_inside(run, args):
+    """What run gives there, with a directory of its own; a failure is told."""
+    go_inside(args)
+    with tempfile.TemporaryDirectory(prefix="bench-scale-") as directory:
+        try:
+            return run(args, directory)
+        except Failed as error:
+            sys.exit(f"bench: {error}")
+
+
 def descriptors():
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
