@@ -31,6 +31,16 @@ MEASURES = {
     "echo": ("ms p99", "s/s", True)}
 
 
+# Seen once in some hundred runs, of stunnel too, when all was sent: iperf3 ended
+# its control connection before it was read.
+LOST_CONTROL = ("unable to receive control message",
+                "control socket has closed unexpectedly")
+
+
+class LostControl(Failed):
+    """Of iperf3, not of what it measures: not twice in a row."""
+
+
 # --- bulk ---------------------------------------------------------------------
 
 def bulk_argv(subject, seconds, name, rate=None):
@@ -48,7 +58,9 @@ def check_bulk(name, answer, streams=1):
     except ValueError as error:
         raise Failed(f"{name}: iperf3 says {answer[:200]!r}") from error
     if "error" in report or "end" not in report:
-        raise Failed(f"{name}: iperf3: {report.get('error', 'no end')}")
+        error = report.get("error", "no end")
+        raise (LostControl if any(word in error for word in LOST_CONTROL)
+               else Failed)(f"{name}: iperf3: {error}")
     got = report["end"]["sum_received"]
     sent = report["end"]["sum_sent"]["bytes"]
     if not 0 < got["bytes"] <= sent or \
@@ -60,14 +72,7 @@ def check_bulk(name, answer, streams=1):
     return got["bits_per_second"] / 1e9, got["bytes"]
 
 
-# Seen once in some hundred runs, of stunnel too, when all was sent: iperf3 ended
-# its control connection before it was read. Not twice in a row.
-LOST_CONTROL = ("unable to receive control message",
-                "control socket has closed unexpectedly")
-
-
 def measure_bulk(subject, seconds, name):
-    again = True
     for _ in range(10):
         cpu = subject.cpu()
         run = subprocess.run(bulk_argv(subject, seconds, name),
@@ -75,12 +80,7 @@ def measure_bulk(subject, seconds, name):
                              env=subject.world.environment,
                              timeout=seconds + 60)
         cpu = subject.cpu() - cpu
-        if again and any(word in run.stdout for word in LOST_CONTROL):
-            print(f"bench: AGAIN: {subject.name} {name}: iperf3 lost its "
-                  "control connection; this run has no figures",
-                  file=sys.stderr)
-            again = False
-        elif "the server is busy" not in run.stdout:  # with the one before
+        if "the server is busy" not in run.stdout:  # with the one before
             break
         time.sleep(0.3)
     rate, count = check_bulk(subject.name, run.stdout, int(name[4]))
@@ -172,7 +172,7 @@ def measure_echo(subject, seconds):
             **moved}
 
 
-def measure(name, subject, seconds, rate="2G"):
+def measure_once(name, subject, seconds, rate):
     kind, _, beside = name.partition("-")
     if kind == "echo":
         return measure_echo(subject, 2 * seconds)
@@ -181,3 +181,13 @@ def measure(name, subject, seconds, rate="2G"):
     if beside:
         return measure_beside(subject, seconds, kind == "sessions", rate)
     return measure_requests(subject, seconds, kind == "sessions")
+
+
+def measure(name, subject, seconds, rate="2G"):
+    try:
+        return measure_once(name, subject, seconds, rate)
+    except LostControl as lost:
+        print(f"bench: AGAIN: {name}: {lost}; this run has no figures",
+              file=sys.stderr)
+    time.sleep(0.5)
+    return measure_once(name, subject, seconds, rate)

@@ -190,6 +190,31 @@ def test_a_transfer_that_is_whole_gives_one():
         15.2, 1900000000)
 
 
+LOST = json.dumps({"error": "unable to receive control message - reset"})
+
+
+@pytest.mark.parametrize("answers, times", [
+    ([LOST, iperf3(8, 8)], 2), ([LOST, LOST, iperf3(8, 8)], None),
+    (['{"error": "unable to connect"}', iperf3(8, 8)], None)])
+def test_a_lost_control_connection_is_told_and_tried_once_more(
+        monkeypatch, capsys, answers, times):
+    asked = []
+
+    def measure_once(name, subject, seconds, rate):
+        asked.append((name, subject, seconds, rate))
+        return loads.check_bulk("x", answers[len(asked) - 1])
+
+    monkeypatch.setattr(loads, "measure_once", measure_once)
+    if times is None:
+        with pytest.raises(loads.Failed):
+            loads.measure("bulk1", "x", 1)
+    else:
+        assert loads.measure("bulk1", "x", 1)[1] == 8
+        assert asked == [("bulk1", "x", 1, "2G")] * times
+    assert ("AGAIN" in capsys.readouterr().err) == (answers[0] == LOST)
+
+
+
 @pytest.mark.parametrize("said, answered", [
     ("REPORT 0 1000000 0 1 2 3", 0), ("REPORT 100 1000000 1 1 2 3", 100),
     ("REPORT 100 1000000 0 1 2 3", 99), ("REPORT 100 1000000 0 1 2 3", 999),
