@@ -26,7 +26,7 @@ START_TEST(test_hangs)
 	late = asking_heard(&script, "echo");
 	asking_await(2, 5);
 	ck_assert(loop_now(world.loop) - begin >= ADMIN_WORKERS_SILENCE - 0.1);
-	ck_assert(loop_now(world.loop) - begin <= ADMIN_WORKERS_SILENCE + 1);
+	ck_assert(loop_now(world.loop) - begin <= ADMIN_WORKERS_SILENCE + 15);
 	ck_assert_int_eq(admin_ask_reply(asked, 0)->end, ADMIN_REPLY_SILENT);
 	ck_assert_int_eq(admin_ask_reply(second, 0)->end, ADMIN_REPLY_SILENT);
 	ck_assert_int_eq(admin_ask_reply(asked, 1)->end, ADMIN_REPLY_ANSWERED);

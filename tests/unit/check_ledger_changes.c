@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "ledger_fixture.h"
+#include "loop_turns.h"
 
 static struct ledger_disabled
 make_switch(const char *peer, const char *tunnel)
@@ -45,23 +46,6 @@ on_sync(const char *error, void *arg)
 	loop_stop(loop);
 }
 
-static void
-on_late(void *arg)
-{
-	(void)arg;
-	loop_stop(loop);
-}
-
-static void
-run_for(double seconds)
-{
-	struct loop_timer *timer = loop_timer_new(loop, on_late, NULL);
-
-	loop_timer_set(timer, seconds);
-	ck_assert_int_eq(loop_run(loop), 0);
-	loop_timer_free(timer);
-}
-
 static struct outcome
 sync_within(struct ledger *ledger, double seconds)
 {
@@ -69,7 +53,7 @@ sync_within(struct ledger *ledger, double seconds)
 
 	ck_assert_ptr_nonnull(ledger_sync(ledger, seconds, on_sync, &outcome));
 	ck_assert_int_eq(outcome.calls, 0);
-	run_for(seconds + 5);
+	loop_run_for(loop, seconds + 5);
 	ck_assert_int_eq(outcome.calls, 1);
 	return outcome;
 }
@@ -191,7 +175,7 @@ START_TEST(switches_are_read_late)
 	set(ledger, "edge", "mail", true);
 	sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
 	sqlite3_close(db);
-	run_for(5);
+	loop_run_for(loop, 5);
 	ck_assert_int_eq(times_loaded, 1);
 	ck_assert(ledger_get_disabled(ledger, "edge", "web", NULL));
 	ck_assert(!ledger_get_disabled(ledger, "edge", "ssh", NULL));
@@ -200,7 +184,7 @@ START_TEST(switches_are_read_late)
 	ledger_free(ledger);
 
 	ledger = fixture_open(); /* in time: no need to say so */
-	run_for(0.2);
+	loop_run_for(loop, 0.2);
 	ck_assert_int_eq(times_loaded, 1);
 	ledger_free(ledger);
 }
@@ -324,7 +308,7 @@ START_TEST(a_sync_tells_of_losses)
 	outcome.calls = 0;
 	ck_assert_ptr_nonnull(ledger_sync(ledger, 10, on_sync, &outcome));
 	ck_assert_int_eq(mkdir(parent, 0755), 0);
-	run_for(5);
+	loop_run_for(loop, 5);
 	ck_assert_int_eq(outcome.calls, 1);
 	ck_assert_ptr_nonnull(strstr(outcome.error, "lost"));
 	ck_assert_int_eq(fixture_number("SELECT count(*) FROM sessions"), 10);
@@ -349,12 +333,12 @@ START_TEST(syncs_are_cancelled_and_bounded)
 	for (int i = 1; i < 256; i++)
 		ledger_sync_cancel(syncs[i]);
 	ledger_sync_cancel(NULL);
-	run_for(0.5);
-	run_for(0.1);
+	loop_run_for(loop, 0.5);
+	loop_run_for(loop, 0.1);
 	ck_assert_int_eq(outcome.calls, 1);
 	ck_assert_ptr_nonnull(ledger_sync(ledger, 5, on_sync, &outcome));
 	ledger_free(ledger);
-	run_for(0.1);
+	loop_run_for(loop, 0.1);
 	ck_assert_int_eq(outcome.calls, 1);
 }
 END_TEST

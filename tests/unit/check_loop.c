@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "loop.h"
+#include "loop_turns.h"
 
 #define THREADS 4
 #define POSTS 5000
@@ -34,24 +34,6 @@ static void
 tell(void *arg)
 {
 	strcat(story, arg);
-}
-
-static void
-stop(void *arg)
-{
-	(void)arg;
-	loop_stop(loop);
-}
-
-/* Runs the loop for at most that long. */
-static void
-run(double seconds)
-{
-	struct loop_timer *end = loop_timer_new(loop, stop, NULL);
-
-	loop_timer_set(end, seconds);
-	ck_assert_int_eq(loop_run(loop), 0);
-	loop_timer_free(end);
 }
 
 START_TEST(clocks)
@@ -82,7 +64,7 @@ START_TEST(timers_fire_in_order_and_once)
 		ck_assert(loop_timer_is_set(timers[i]));
 	}
 	ck_assert_str_eq(story, ""); /* none calls back at once */
-	run(0.06);
+	loop_run_for(loop, 0.06);
 	ck_assert_double_ge(loop_now(loop) - began, 0.05);
 	ck_assert_uint_eq(strlen(story), 5);
 	ck_assert_str_eq(story + 2, "bea");
@@ -108,11 +90,11 @@ START_TEST(timers_move_and_cancel)
 	ck_assert(!loop_timer_is_set(cancelled));
 	loop_timer_set(freed, 0.001);
 	loop_timer_free(freed);
-	run(0.03);
+	loop_run_for(loop, 0.03);
 	ck_assert_str_eq(story, "a");
 	loop_timer_set(moved, 0.001);
 	loop_timer_set(moved, 100); /* farther */
-	run(0.02);
+	loop_run_for(loop, 0.02);
 	ck_assert_str_eq(story, "a");
 	loop_timer_set(moved, 1e300);
 	loop_timer_free(moved);
@@ -142,7 +124,7 @@ START_TEST(timer_sets_and_frees_itself)
 
 	self = loop_timer_new(loop, set_and_free, a);
 	loop_timer_set(self, 0);
-	run(0.02);
+	loop_run_for(loop, 0.02);
 	ck_assert_str_eq(story, "aaa");
 	ck_assert_ptr_null(self);
 }
@@ -162,12 +144,12 @@ START_TEST(tasks_run_once_in_order)
 	loop_task_queue(loop, &tasks[1]);
 	ck_assert(tasks[1].queued);
 	ck_assert_str_eq(story, "");
-	run(0.01);
+	loop_run_for(loop, 0.01);
 	ck_assert_str_eq(story, "ba");
 	ck_assert(!tasks[0].queued && !tasks[1].queued);
 	loop_task_queue(loop, &tasks[0]);
 	loop_task_cancel(loop, &tasks[0]);
-	run(0.01);
+	loop_run_for(loop, 0.01);
 	ck_assert_str_eq(story, "ba");
 }
 END_TEST
@@ -242,7 +224,7 @@ START_TEST(tasks_meddle)
 		if (i < 4)
 			loop_task_queue(loop, &tasks[i]);
 	}
-	run(0.01);
+	loop_run_for(loop, 0.01);
 	ck_assert_str_eq(story, "ace");
 	for (i = 0; i < 5; i++)
 		ck_assert(!tasks[i].queued);
@@ -266,10 +248,10 @@ START_TEST(tasks_cancel_all)
 		loop_task_init(&tasks[i], cancel_all, letters[i]);
 		loop_task_queue(loop, &tasks[i]);
 	}
-	run(0.01);
+	loop_run_for(loop, 0.01);
 	ck_assert_str_eq(story, "a");
 	loop_task_queue(loop, &tasks[2]); /* the loop still knows how */
-	run(0.01);
+	loop_run_for(loop, 0.01);
 	ck_assert_str_eq(story, "ac");
 }
 END_TEST
@@ -338,7 +320,7 @@ START_TEST(posts_post)
 
 	ck_assert_int_eq(loop_post(loop, post_again, a), 0);
 	ck_assert_str_eq(story, "");
-	run(0.02);
+	loop_run_for(loop, 0.02);
 	ck_assert_str_eq(story, "aaa");
 	/* What is still posted is dropped, and its memory freed. */
 	ck_assert_int_eq(loop_post(loop, post_again, a), 0);
@@ -353,10 +335,10 @@ START_TEST(signals)
 	ck_assert_ptr_nonnull(usr1);
 	raise(SIGUSR1);
 	ck_assert_str_eq(story, "");
-	run(0.01);
+	loop_run_for(loop, 0.01);
 	ck_assert_str_eq(story, "u");
 	raise(SIGUSR1);
-	run(0.01);
+	loop_run_for(loop, 0.01);
 	ck_assert_str_eq(story, "uu");
 	loop_signal_free(usr1);
 	loop_signal_free(NULL);
@@ -380,14 +362,14 @@ START_TEST(watches_are_set_anew)
 	ck_assert_int_eq(pipe(fds), 0);
 	watch = loop_watch_new(loop, fds[1], false, false, count, &watch);
 	ck_assert_ptr_nonnull(watch);
-	run(0.01);
+	loop_run_for(loop, 0.01);
 	ck_assert_str_eq(story, "");
 	loop_watch_set(watch, false, true);
 	loop_watch_set(watch, false, true);
-	run(0.01);
+	loop_run_for(loop, 0.01);
 	ck_assert_str_eq(story, "w"); /* it switched itself off */
 	loop_watch_set(watch, false, true);
-	run(0.01);
+	loop_run_for(loop, 0.01);
 	ck_assert_str_eq(story, "ww");
 	loop_watch_free(watch);
 	loop_watch_free(NULL);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "loop_turns.h"
 #include "notify.h"
 
 #define HEARD_MAX 500
@@ -71,22 +72,6 @@ make(int64_t watchdog_us)
 	ck_assert_ptr_nonnull(notify);
 }
 
-static void
-stop_loop(void *arg)
-{
-	loop_stop(arg);
-}
-
-static void
-run_for(double seconds)
-{
-	struct loop_timer *timer = loop_timer_new(loop, stop_loop, loop);
-
-	loop_timer_set(timer, seconds);
-	ck_assert_int_eq(loop_run(loop), 0);
-	loop_timer_free(timer);
-}
-
 /* Until that many were heard, however slow the machine is. */
 static void
 run_until(int n)
@@ -96,7 +81,7 @@ run_until(int n)
 	while (n_heard < n) {
 		ck_assert_msg(loop_now(loop) < until, "%d heard, not %d",
 		    n_heard, n);
-		run_for(0.01);
+		loop_run_for(loop, 0.01);
 	}
 }
 
@@ -127,7 +112,7 @@ START_TEST(test_states)
 	ck_assert_int_eq(n_heard, 4);
 	/* And it is quiet after that. */
 	status_text = "two";
-	run_for(1.3);
+	loop_run_for(loop, 1.3);
 	ck_assert_int_eq(n_heard, 4);
 	notify_ready(NULL);
 	notify_reloading(NULL);
@@ -152,7 +137,7 @@ START_TEST(test_status_when_it_changes)
 {
 	make(0);
 	notify_ready(notify);
-	run_for(1.3);
+	loop_run_for(loop, 1.3);
 	ck_assert_int_eq(n_heard, 1);
 	status_text = "two";
 	run_until(2);
@@ -183,7 +168,7 @@ END_TEST
 START_TEST(test_watchdog)
 {
 	make(400000);
-	run_for(0.5);
+	loop_run_for(loop, 0.5);
 	ck_assert_int_eq(n_heard, 0); /* not ready yet */
 	notify_ready(notify);
 	run_until(5);
@@ -196,7 +181,7 @@ START_TEST(test_watchdog)
 	ck_assert_int_eq(count("WATCHDOG=1"), 6);
 	notify_stopping(notify);
 	n_heard = 0;
-	run_for(0.5);
+	loop_run_for(loop, 0.5);
 	ck_assert_int_eq(n_heard, 0);
 }
 END_TEST
@@ -289,7 +274,7 @@ START_TEST(test_socket)
 	make_plain();
 	notify_ready(notify);
 	take(fd, "READY=1\nSTATUS=one");
-	run_for(0.015);
+	loop_run_for(loop, 0.015);
 	take(fd, "WATCHDOG=1");
 	close(fd);
 	if (_i == 0)
@@ -316,7 +301,7 @@ START_TEST(test_socket_that_nobody_reads)
 	notify_ready(notify);
 	clock_gettime(CLOCK_MONOTONIC, &began);
 	/* More than its queue holds, by default 10, 512 with systemd. */
-	run_for(8);
+	loop_run_for(loop, 8);
 	clock_gettime(CLOCK_MONOTONIC, &ended);
 	ck_assert_int_le(ended.tv_sec - began.tv_sec, 30);
 	notify_reloading(notify);
@@ -329,7 +314,7 @@ START_TEST(test_nobody_listens)
 {
 	make_plain();
 	notify_ready(notify);
-	run_for(0.1);
+	loop_run_for(loop, 0.1);
 	notify_stopping(notify);
 }
 END_TEST

@@ -2,6 +2,7 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "loop_turns.h"
 #include "rush.h"
 
 #define MANY 1000
@@ -45,23 +46,6 @@ teardown(void)
 	loop_free(loop);
 }
 
-static void
-stop(void *arg)
-{
-	(void)arg;
-	loop_stop(loop);
-}
-
-static void
-run_for(double seconds)
-{
-	struct loop_timer *timer = loop_timer_new(loop, stop, NULL);
-
-	loop_timer_set(timer, seconds);
-	ck_assert_int_eq(loop_run(loop), 0);
-	loop_timer_free(timer);
-}
-
 static unsigned
 count_told(const struct runner *runners)
 {
@@ -94,7 +78,7 @@ START_TEST(alone)
 	ck_assert(rush_ask(NULL, &warms[1].turn));
 	rush_expect(NULL, &links[1].turn);
 	rush_done(NULL, &links[1].turn);
-	run_for(0);
+	loop_run_for(loop, 0);
 	ck_assert_uint_eq(count_told(links) + count_told(warms), 0);
 }
 END_TEST
@@ -113,7 +97,7 @@ START_TEST(links_first)
 	while (done < MANY) {
 		ck_assert_int_eq(links[done].turn.state, RUSH_GOING);
 		rush_done(rush, &links[done++].turn);
-		run_for(0);
+		loop_run_for(loop, 0);
 		if (MANY - done >= RUSH_FEW)
 			ck_assert_uint_eq(count_told(warms), 0);
 		ck_assert_uint_le(count_going(links), RUSH_LINKS);
@@ -126,7 +110,7 @@ START_TEST(links_first)
 		ck_assert_uint_eq(warms[done].told, 1);
 		ck_assert_uint_le(count_going(warms), RUSH_WARMS);
 		rush_done(rush, &warms[done].turn);
-		run_for(0);
+		loop_run_for(loop, 0);
 	}
 	ck_assert_uint_eq(count_told(warms), MANY);
 }
@@ -158,13 +142,13 @@ START_TEST(soon)
 	rush_expect(rush, &links[0].turn);
 	ck_assert(!rush_ask(rush, &warms[0].turn));
 	ck_assert(rush_ask(rush, &links[0].turn));
-	run_for(0);
+	loop_run_for(loop, 0);
 	ck_assert_uint_eq(warms[0].told, 0);
 	rush_expect(rush, &links[0].turn); /* it failed */
-	run_for(0);
+	loop_run_for(loop, 0);
 	ck_assert_uint_eq(warms[0].told, 0);
 	rush_done(rush, &links[0].turn);
-	run_for(0);
+	loop_run_for(loop, 0);
 	ck_assert_uint_eq(warms[0].told, 1);
 }
 END_TEST
@@ -178,7 +162,7 @@ START_TEST(given_up)
 	ck_assert(!rush_ask(rush, &warms[1].turn));
 	rush_done(rush, &links[0].turn);
 	rush_done(rush, &warms[0].turn); /* before the task ran */
-	run_for(0);
+	loop_run_for(loop, 0);
 	ck_assert_uint_eq(warms[0].told, 0);
 	ck_assert_uint_eq(warms[1].told, 1);
 }
@@ -193,12 +177,12 @@ START_TEST(slow)
 		ck_assert(rush_ask(rush, &links[i].turn));
 	ck_assert(!rush_ask(rush, &links[MANY - 1].turn));
 	ck_assert(!rush_ask(rush, &warms[0].turn));
-	run_for(RUSH_SLOW / 2);
+	loop_run_for(loop, RUSH_SLOW / 2);
 	if (loop_now(loop) < began + RUSH_SLOW)
 		ck_assert_uint_eq(count_told(links) + count_told(warms), 0);
-	run_for(RUSH_SLOW * 2);
+	loop_run_for(loop, RUSH_SLOW * 2);
 	ck_assert_uint_eq(links[MANY - 1].told, 1);
-	run_for(RUSH_SLOW * 2);
+	loop_run_for(loop, RUSH_SLOW * 2);
 	ck_assert_uint_eq(warms[0].told, 1);
 	for (int i = 0; i < RUSH_LINKS; i++)
 		rush_done(rush, &links[i].turn);
@@ -211,9 +195,9 @@ START_TEST(patience)
 	expect_few();
 	rush_expect(rush, &links[0].turn);
 	ck_assert(!rush_ask(rush, &warms[0].turn));
-	run_for(RUSH_PATIENCE / 2);
+	loop_run_for(loop, RUSH_PATIENCE / 2);
 	ck_assert_uint_eq(warms[0].told, 0);
-	run_for(RUSH_PATIENCE / 2 + 0.3);
+	loop_run_for(loop, RUSH_PATIENCE / 2 + 0.3);
 	ck_assert_uint_eq(warms[0].told, 1);
 }
 END_TEST
