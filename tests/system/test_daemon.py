@@ -337,7 +337,7 @@ def test_connect_timeout(far_pair, cable, security):
                  tunnel={"exit": {"connect_timeout": 1.0}})
     began = time.monotonic()
     a.call(refused_user, p.entry("web"))
-    assert 0.8 < time.monotonic() - began < 1.0 + 2.0 * FACTOR
+    assert 0.8 < time.monotonic() - began < 1 + 6 * FACTOR
     assert p.edge.closed()[0]["close_reason"] == "connect_timeout"
 
 

@@ -319,7 +319,7 @@ def test_a_window_that_has_grown_is_a_bound(far, security, listener):
             began = time.monotonic()
             far_end.sendall(b"x" * 1000)
             assert read_exactly(other, 1000) == b"x" * 1000
-            assert time.monotonic() - began < 1.0 * FACTOR
+            assert time.monotonic() - began < 5 * FACTOR
         assert take_pattern(user, sent)[0] == sent
 
 

@@ -216,7 +216,7 @@ def test_ten_thousand(puppet, screen):
         s.keys(key)
         s.wait(seen)
         took.append(time.monotonic() - began)
-    assert max(took) < 1.5 * FACTOR, took
+    assert max(took) < 5 * FACTOR, took
     s.keys("q")
     s.wait_end(0)
 
