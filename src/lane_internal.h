@@ -62,6 +62,7 @@ struct lane {
 	bool told_closed;
 	bool done; /* the other end closed it, and nobody misses it */
 	double retired_at;
+	double left_at; /* when its last channel was let go of; 0: held */
 	struct loop_task again; /* more to read, or it died */
 	struct loop_task flush; /* at the end of the turn */
 	struct loop_timer *beat;
@@ -91,6 +92,8 @@ struct lane {
 	uint64_t put;	       /* bytes that the connection took */
 	double paced_at;       /* when it was measured last; then, put was: */
 	uint64_t paced_put;
+	bool idled;	/* it had nothing more to send, since then */
+	bool sending;	/* lane_send is on its way, and sees to what is due */
 	bool held_back; /* the end of what it took, for more */
 	bool used;	/* out was, since the last beat */
 	uint64_t out_bytes;

@@ -274,14 +274,15 @@ lane_read_turn(struct lane *lane)
 {
 	uint64_t limit = lane->in_bytes + LANE_BUDGET;
 	uint8_t *data = loop_bulk(lane->loop);
-	size_t len;
+	size_t len, taken = 0; /* frames that are no DATA, too */
 	int i;
 
 	if (data == NULL) {
 		lane_die(lane, "out of memory");
 		return;
 	}
-	for (i = 0; i < 256 && lane->in_bytes < limit; i++) {
+	for (i = 0; i < 256 && taken < LANE_BUDGET && lane->in_bytes < limit;
+	     i++) {
 		if (lane_splice_rest(lane))
 			return;
 		if (lane->dead != NULL)
@@ -289,6 +290,7 @@ lane_read_turn(struct lane *lane)
 		len = lane_fill(lane, data);
 		if (len == 0)
 			return;
+		taken += len;
 		lane->last_heard = loop_now(lane->loop);
 		lane_parse(lane, data, len);
 		if (lane->dead != NULL)

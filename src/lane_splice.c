@@ -174,6 +174,7 @@ lane_fill_pipe(struct lane_stream *ls)
 	}
 	if (ls->in_pipe == 0)
 		ls->kept_first = mux_kept(ls->channel) > 0;
+	lane->last_heard = loop_now(lane->loop);
 	lane->rest -= (size_t)n;
 	lane->in_bytes += (size_t)n;
 	lane->bulk = true;

@@ -10,7 +10,8 @@
 
 #include "net.h"
 
-/* Seconds between two measurements that tell the rate. */
+/* Seconds between two measurements that tell the rate; and at most, where the
+ * lane had nothing to send for a part of them. */
 #define LANE_PACE_MIN 0.02
 #define LANE_PACE_MAX 1.0
 
@@ -27,7 +28,7 @@ lane_free_out(struct lane *lane)
 void
 lane_send_soon(struct lane *lane)
 {
-	if (lane->dead == NULL && !lane->blocked)
+	if (lane->dead == NULL && !lane->blocked && !lane->sending)
 		loop_task_queue_last(lane->loop, &lane->flush);
 }
 
@@ -40,14 +41,16 @@ static void
 lane_pace(struct lane *lane)
 {
 	double elapsed = loop_now(lane->loop) - lane->paced_at, ahead;
+	bool idled = lane->idled;
 
 	if (elapsed < LANE_PACE_MIN)
 		return;
+	lane->idled = false;
 	ahead = (double)(lane->put - lane->paced_put) / elapsed *
 	    LANE_AHEAD_SECONDS;
 	lane->paced_at += elapsed;
 	lane->paced_put = lane->put;
-	if (elapsed > LANE_PACE_MAX) /* it had nothing to send */
+	if (idled && elapsed > LANE_PACE_MAX)
 		return;
 	if (ahead < LANE_AHEAD_MIN)
 		ahead = LANE_AHEAD_MIN;
@@ -218,6 +221,14 @@ lane_push(struct lane *lane)
 	net_push(stream_fd(lane->stream));
 }
 
+static bool
+lane_has_more(const struct lane *lane)
+{
+	return mux_is_waited_for(lane->mux) || mux_has_frames(lane->mux) ||
+	    lane->ping_due || lane->pong_due || lane->goaway_due ||
+	    lane->out_start < lane->out_len || lane->out_rest > 0;
+}
+
 /*
  * Everything that is due, and turns for those that wait, until the connection
  * takes no more, or enough is done for one turn.
@@ -246,17 +257,23 @@ lane_send_due(struct lane *lane)
 		if (lane_flush(lane) != 0)
 			return;
 		mux_begin_round(lane->mux);
-		if (!mux_is_waited_for(lane->mux) && !mux_has_frames(lane->mux))
+		if (!mux_is_waited_for(lane->mux) &&
+		    !mux_has_frames(lane->mux)) {
+			lane->idled = true;
 			break;
+		}
 	}
-	if (lane->dead == NULL && mux_is_waited_for(lane->mux))
+	/* The rest at the next turn: what comes in has its own before. */
+	if (lane->dead == NULL && lane_has_more(lane))
 		loop_task_queue(lane->loop, &lane->again);
 }
 
 void
 lane_send(struct lane *lane)
 {
+	lane->sending = true;
 	lane_send_due(lane);
+	lane->sending = false;
 	lane_push(lane);
 	if (!lane->blocked)
 		lane_check_done(lane);
