@@ -56,6 +56,8 @@ lane_beat(void *arg)
 	if (!lane->used)
 		lane_free_out(lane);
 	lane->used = false;
+	if (lane->left_at > 0 && dies > lane->left_at + LANE_GRACE_SECONDS)
+		dies = lane->left_at + LANE_GRACE_SECONDS;
 	next = lane->last_ping + lane->params.interval;
 	loop_timer_set(lane->beat, (next < dies ? next : dies) - now);
 }
@@ -143,15 +145,32 @@ lane_check_closed(struct lane *lane)
 	lane->params.handler->closed(lane, lane->params.arg);
 }
 
+/* Nobody needs a closed lane any more: nor, after a while, an end that owes the
+ * last frames of channels that nobody holds here. */
+static bool
+lane_is_left(struct lane *lane)
+{
+	double now = loop_now(lane->loop);
+
+	if (mux_count_held(lane->mux) > 0 || !TAILQ_EMPTY(&lane->fresh))
+		return false;
+	if (mux_count(lane->mux) == 0)
+		return true;
+	if (lane->left_at == 0) {
+		lane->left_at = now;
+		loop_timer_set(lane->beat, 0);
+	}
+	return now - lane->left_at >= LANE_GRACE_SECONDS * 0.999;
+}
+
 void
 lane_check_done(struct lane *lane)
 {
 	enum stream_status status;
 
 	if (!lane_is_closed(lane) || lane->dead != NULL || lane->finished ||
-	    mux_count(lane->mux) > 0 || !TAILQ_EMPTY(&lane->fresh) ||
-	    lane->goaway_due || lane->out_start < lane->out_len ||
-	    lane->out_rest > 0)
+	    !lane_is_left(lane) || lane->goaway_due ||
+	    lane->out_start < lane->out_len || lane->out_rest > 0)
 		return;
 	if (!lane->finishing)
 		loop_timer_set(lane->beat, LANE_FINISH_SECONDS);
@@ -178,6 +197,12 @@ bool
 lane_is_retired(const struct lane *lane)
 {
 	return lane->retired;
+}
+
+bool
+lane_is_dead(const struct lane *lane)
+{
+	return lane->dead != NULL;
 }
 
 /* --- life ------------------------------------------------------------------- */
@@ -223,6 +248,7 @@ lane_take_stream(struct lane *lane, struct framing *framing)
 	lane->plain = stream_can_splice(lane->stream);
 	stream_expect_bulk(lane->stream);
 	lane->ahead = LANE_AHEAD_FIRST;
+	lane->idled = true;
 	net_set_unsent(stream_fd(lane->stream), LANE_AHEAD_FIRST);
 	net_set_user_timeout(stream_fd(lane->stream), lane->params.timeout);
 	return 0;
@@ -336,7 +362,7 @@ lane_evict(struct lane *lane)
 {
 	struct mux_channel *channel = mux_greediest(lane->mux);
 
-	if (channel == NULL || lane->dead != NULL)
+	if (channel == NULL)
 		return;
 	if (lane->current == channel)
 		lane->current = NULL;

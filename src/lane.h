@@ -70,11 +70,14 @@ void lane_set_window_max(struct lane *lane, uint32_t window_max);
  * Those of the other end do until its own GOAWAY has come, which is its
  * answer: the lane is closed then, or after LANE_GRACE_SECONDS, and what is
  * opened later is reset, as if the lane were lost. Once it is closed and
- * carries no session any more, it ends, and is down.
+ * carries no session any more, it ends, and is down; to say the last frames of
+ * its channels, the other end has LANE_GRACE_SECONDS.
  */
 #define LANE_GRACE_SECONDS 5.0
 void lane_retire(struct lane *lane);
 bool lane_is_retired(const struct lane *lane);
+/* It will be down in the next turn. */
+bool lane_is_dead(const struct lane *lane);
 bool lane_is_closed(const struct lane *lane);
 
 bool lane_has_room(const struct lane *lane);
@@ -87,7 +90,7 @@ size_t lane_backlog(struct lane *lane);
 unsigned lane_channels(const struct lane *lane);
 
 /* What the channel has that keeps most, in memory and in its pipe; and resets
- * that one. Not within a callback. */
+ * that one. Not within a callback, nor of a lane that is dead. */
 uint64_t lane_most_kept(const struct lane *lane);
 void lane_evict(struct lane *lane);
 

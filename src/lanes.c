@@ -7,6 +7,10 @@
 
 #include "log.h"
 
+/* Of all links that there were, a lane each for a session that never ends:
+ * nobody has so many. */
+#define LANES_MAX 256
+
 struct lanes_entry {
 	TAILQ_ENTRY(lanes_entry) entry;
 	struct lane *lane;
@@ -21,6 +25,7 @@ struct lanes {
 	void *arg;
 	struct lanes_list list; /* the latest last */
 	unsigned count;		/* of those that are not retired */
+	unsigned total;
 	struct mux_memory memory;
 	struct pipe_pool *pipes;
 	struct loop_task evict;
@@ -67,6 +72,7 @@ lanes_on_down(struct lane *lane, const char *why, void *arg)
 		if (entry->lane == lane)
 			break;
 	TAILQ_REMOVE(&lanes->list, entry, entry);
+	lanes->total--;
 	free(entry);
 	if (why != NULL && was_current)
 		log_notice("%s: lane lost: %s", lanes->conf->name, why);
@@ -98,6 +104,18 @@ static const struct lane_handler lanes_lane_handler = {
 	.full = lanes_on_full,
 };
 
+/* One that is dead keeps nothing for long: nobody else need give way. */
+static bool
+lanes_one_is_dead(const struct lanes *lanes)
+{
+	const struct lanes_entry *entry;
+
+	TAILQ_FOREACH(entry, &lanes->list, entry)
+		if (lane_is_dead(entry->lane))
+			return true;
+	return false;
+}
+
 static void
 lanes_evict(void *arg)
 {
@@ -105,6 +123,10 @@ lanes_evict(void *arg)
 	struct lanes_entry *entry, *most = NULL;
 	unsigned n = 0;
 
+	if (lanes_one_is_dead(lanes)) {
+		loop_task_queue(lanes->loop, &lanes->evict);
+		return;
+	}
 	while (lanes->memory.kept > lanes->memory.bound) {
 		most = TAILQ_FIRST(&lanes->list);
 		TAILQ_FOREACH(entry, &lanes->list, entry)
@@ -177,7 +199,7 @@ lanes_set_conf(struct lanes *lanes, const struct config_peer *conf)
 int
 lanes_add(struct lanes *lanes, struct framing *framing)
 {
-	struct lanes_entry *entry = calloc(1, sizeof *entry);
+	struct lanes_entry *entry = NULL;
 	struct lane_params params = {
 		.loop = lanes->loop,
 		.framing = framing,
@@ -193,6 +215,11 @@ lanes_add(struct lanes *lanes, struct framing *framing)
 	if (lanes->pipes == NULL)
 		lanes->pipes = pipe_pool_new();
 	params.pipes = lanes->pipes;
+	if (lanes->total < LANES_MAX)
+		entry = calloc(1, sizeof *entry);
+	else
+		log_notice("%s: lane refused: there are %u, old ones included",
+		    lanes->conf->name, lanes->total);
 	if (entry == NULL || lanes->pipes == NULL) {
 		framing_free(framing);
 		free(entry);
@@ -204,6 +231,7 @@ lanes_add(struct lanes *lanes, struct framing *framing)
 		return -1;
 	}
 	TAILQ_INSERT_TAIL(&lanes->list, entry, entry);
+	lanes->total++;
 	lanes->count++;
 	log_debug("%s: lane attached, %u now", lanes->conf->name, lanes->count);
 	lanes->handler->available(lanes->arg);

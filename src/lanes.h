@@ -33,7 +33,7 @@ void lanes_free(struct lanes *lanes);
 void lanes_set_conf(struct lanes *lanes, const struct config_peer *conf);
 
 /* A connection that was attached to the link. Takes the framing over; 0, or -1
- * out of memory. */
+ * out of memory, or too many of them. */
 int lanes_add(struct lanes *lanes, struct framing *framing);
 /* The link is over: none of them takes sessions any more. */
 void lanes_retire(struct lanes *lanes);

@@ -40,6 +40,8 @@ mux_channel_free(struct mux_channel *channel)
 	mux->n--;
 	if (channel->ours)
 		mux->n_ours--;
+	if (channel->held)
+		mux->n_held--;
 	free(channel->frame);
 	free(channel);
 }
@@ -70,6 +72,12 @@ unsigned
 mux_count(const struct mux *mux)
 {
 	return mux->n;
+}
+
+unsigned
+mux_count_held(const struct mux *mux)
+{
+	return mux->n_held;
 }
 
 bool
@@ -217,6 +225,7 @@ mux_channel_new(struct mux *mux, bool ours)
 	TAILQ_INIT(&channel->blocks);
 	TAILQ_INSERT_TAIL(&mux->all, channel, entry);
 	mux->n++;
+	mux->n_held++;
 	if (ours)
 		mux->n_ours++;
 	return channel;
@@ -285,6 +294,8 @@ mux_id(const struct mux_channel *channel)
 static void
 mux_let_go(struct mux_channel *channel)
 {
+	if (channel->held)
+		channel->mux->n_held--;
 	channel->held = false;
 	channel->holder = NULL;
 	channel->lent = NULL;

@@ -82,6 +82,9 @@ void mux_set_window_max(struct mux *mux, uint32_t window_max);
 
 /* Channels whose numbers are in use, or will be. */
 unsigned mux_count(const struct mux *mux);
+/* Of these, the ones that somebody here holds; for the others nothing is left
+ * but that the other end says its last frame. */
+unsigned mux_count_held(const struct mux *mux);
 bool mux_has_room(const struct mux *mux); /* for one more of ours */
 
 /* --- who holds a channel -------------------------------------------------- */

@@ -87,7 +87,7 @@ struct mux {
 	struct mux_channels urgent;
 	struct mux_channels light, heavy; /* those that wait */
 	struct mux_channels grown;
-	unsigned n, n_ours;
+	unsigned n, n_ours, n_held;
 	unsigned lights;	  /* turns in a row */
 	struct mux_channel *turn; /* whose it is, or was last */
 	struct mux_blocks spare;  /* of MUX_BLOCK_MAX, to use again soon */

@@ -124,6 +124,7 @@ mux_on_open(struct mux *mux, const struct wire_message *msg,
 	channel->credit = mux_hinted_window(msg->open.window);
 	if (mux_take_number(channel, msg->channel) != 0) {
 		channel->held = false;
+		mux->n_held--;
 		mux_check_closed(channel);
 		return "out of memory";
 	}
