@@ -6,7 +6,8 @@
 
 /* More than the other end may want, since old ones may linger. */
 #define POOL_LANES_MAX (2 * WIRE_LANES_MAX)
-#define POOL_LANE_RETRY 0.1 /* seconds until another one is attached */
+/* Seconds that a lane lives, or the next one waits longer. */
+#define POOL_LANE_SOON 10.0
 /* Seconds without a miss before the goal halves at each tick. */
 #define POOL_QUIET 10.0
 
@@ -248,9 +249,16 @@ pool_lane_gone(struct pool *pool)
 {
 	if (pool->lanes > 0)
 		pool->lanes--;
+	if (!pool->params.dialler || pool->leaving)
+		return;
 	/* Not at once: one that is lost is lost again, as a rule. */
-	if (pool->params.dialler && !pool->leaving)
-		loop_timer_set(pool->retry_timer, POOL_LANE_RETRY);
+	if (loop_now(pool->params.loop) - pool->lane_attached_at >=
+	    POOL_LANE_SOON)
+		pool->lane_retry = 0;
+	if (loop_timer_is_set(pool->lane_timer)) /* several at once */
+		return;
+	pool->lane_retry = pool_next_retry(pool->lane_retry);
+	loop_timer_set(pool->lane_timer, pool->lane_retry);
 }
 
 static int
@@ -365,7 +373,9 @@ pool_new(const struct pool_params *params)
 	pool->last_miss = loop_now(params->loop);
 	pool->tick = loop_timer_new(params->loop, pool_tick, pool);
 	pool->retry_timer = loop_timer_new(params->loop, pool_retry, pool);
-	if (pool->tick == NULL || pool->retry_timer == NULL) {
+	pool->lane_timer = loop_timer_new(params->loop, pool_retry, pool);
+	if (pool->tick == NULL || pool->retry_timer == NULL ||
+	    pool->lane_timer == NULL) {
 		pool_free(pool);
 		return NULL;
 	}
@@ -401,6 +411,7 @@ pool_leave(struct pool *pool)
 	pool->leaving = true;
 	pool_end_turn(pool);
 	loop_timer_cancel(pool->retry_timer);
+	loop_timer_cancel(pool->lane_timer);
 	pool_close_all(&pool->ours);
 	/* One for the other end may be attached there already, and in use. */
 	for (entry = TAILQ_FIRST(&pool->attaching); entry != NULL;
@@ -438,6 +449,7 @@ pool_free(struct pool *pool)
 	loop_task_cancel(pool->params.loop, &pool->emptied);
 	loop_timer_free(pool->tick);
 	loop_timer_free(pool->retry_timer);
+	loop_timer_free(pool->lane_timer);
 	config_peer_unref(pool->params.peer);
 	auth_wipe(&pool->params.key, sizeof pool->params.key);
 	free(pool);

@@ -3,8 +3,13 @@
 
 #include <stdlib.h>
 
-#define POOL_RETRY_MIN 0.1 /* seconds after an attach that failed */
-#define POOL_RETRY_MAX 5.0
+double
+pool_next_retry(double retry)
+{
+	if (retry < POOL_RETRY_MIN)
+		return POOL_RETRY_MIN;
+	return retry * 2 > POOL_RETRY_MAX ? POOL_RETRY_MAX : retry * 2;
+}
 
 void
 pool_end_turn(struct pool *pool)
@@ -36,7 +41,12 @@ pool_lane_attached(struct pool_entry *entry, struct framing *framing)
 	struct pool *pool = entry->pool;
 
 	pool_entry_remove(entry);
+	if (pool->leaving) { /* of a link that is past */
+		framing_free(framing);
+		return;
+	}
 	pool->retry = 0;
+	pool->lane_attached_at = loop_now(pool->params.loop);
 	pool->lanes++;
 	pool_fill(pool);
 	pool_check_turn(pool);
@@ -72,9 +82,7 @@ pool_attached(const struct handshake_outcome *outcome, void *arg)
 		pool_check_turn(pool);
 		if (pool->leaving)
 			return;
-		pool->retry = pool->retry < POOL_RETRY_MIN ? POOL_RETRY_MIN :
-		    pool->retry * 2 > POOL_RETRY_MAX	   ? POOL_RETRY_MAX :
-							     pool->retry * 2;
+		pool->retry = pool_next_retry(pool->retry);
 		loop_timer_set(pool->retry_timer, pool->retry);
 		return;
 	}
@@ -169,6 +177,7 @@ pool_fill_dialler(struct pool *pool, unsigned need)
 	if (!warm && need > pool->waiting)
 		need = pool->waiting;
 	while ((warm || pool->lanes_waited_for) &&
+	    !loop_timer_is_set(pool->lane_timer) &&
 	    pool->lanes + pool->attaching_lanes < pool->lanes_goal) {
 		if (pool_attach(pool, WIRE_OPENER_LANE) != 0) {
 			loop_timer_set(pool->retry_timer, POOL_RETRY_MAX);

@@ -23,6 +23,9 @@ struct pool_entry {
 
 TAILQ_HEAD(pool_list, pool_entry);
 
+#define POOL_RETRY_MIN 0.1 /* seconds after an attach that failed */
+#define POOL_RETRY_MAX 5.0
+
 /* Whether others' links come before what is attached in reserve. */
 enum pool_warmth {
 	POOL_COLD,    /* nothing was wanted yet */
@@ -50,10 +53,14 @@ struct pool {
 	unsigned waiting;
 	unsigned goal; /* idle channels of ours to keep */
 	double last_miss;
-	double retry; /* seconds; the next wait after a failure */
-	struct loop_timer *retry_timer;
-	struct loop_timer *tick; /* pings, and the shrinking goal */
-	bool leaving;		 /* pool_leave was called */
+	double retry;	   /* seconds; the next wait after a failure */
+	double lane_retry; /* after a lane that was lost soon */
+	double lane_attached_at;
+	struct loop_timer
+	    *retry_timer; /* while it is set, nothing is dialled; */
+	struct loop_timer *lane_timer; /* this one: no lane */
+	struct loop_timer *tick;       /* pings, and the shrinking goal */
+	bool leaving;		       /* pool_leave was called */
 	struct loop_task emptied;
 	loop_fn *on_empty;
 	void *on_empty_arg;
@@ -77,5 +84,7 @@ void pool_fill_dialler(struct pool *pool, unsigned need);
 void pool_turn(void *arg); /* it has come */
 /* It is over: no more is wanted, or wanted for the first time. */
 void pool_end_turn(struct pool *pool);
+/* Seconds to wait after another failure; before: 0, or what it was. */
+double pool_next_retry(double retry);
 
 #endif

@@ -86,34 +86,6 @@ relay_rest(struct relay *relay)
 	relay->rests = relay->woke != NULL;
 }
 
-static void
-relay_run(struct relay *relay)
-{
-	struct relay_half *half = relay->half;
-	uint64_t before = half[0].out + half[1].out + half[0].in + half[1].in;
-	bool more;
-
-	more = relay_pump(&half[ENDING_OUTSIDE]);
-	more |= relay_pump(&half[ENDING_CHANNEL]);
-	if (half[0].out + half[1].out + half[0].in + half[1].in != before)
-		relay_moved(relay);
-	if (!relay->done) {
-		if (more)
-			loop_task_queue(relay->loop, &relay->again);
-		return;
-	}
-	loop_task_cancel(relay->loop, &relay->again);
-	loop_timer_cancel(relay->idle);
-	loop_timer_cancel(relay->drain);
-	relay->fn(relay->ending.reason, relay->ending.first, relay->arg);
-}
-
-static void
-relay_again(void *arg)
-{
-	relay_run(arg);
-}
-
 /*
  * A side that is not read, since it ended, or since what it said waits for a
  * sink that takes nothing, can die all the same, and nobody else would notice.
@@ -136,6 +108,50 @@ relay_check_alive(struct relay *relay, enum ending_side side)
 	default:
 		break;
 	}
+}
+
+/*
+ * Its end came before the sink took no more, and it tells no more. Only where
+ * asking costs nothing: of a socket, the next write to it tells.
+ */
+static void
+relay_check_stuck(struct relay *relay)
+{
+	const struct relay_half *half = &relay->half[ENDING_CHANNEL];
+
+	if (!relay->done && !half->over && !half->eof && !half->writable &&
+	    !relay->ending.side[ENDING_CHANNEL].broken &&
+	    stream_lends(half->source))
+		relay_check_alive(relay, ENDING_CHANNEL);
+}
+
+static void
+relay_run(struct relay *relay)
+{
+	struct relay_half *half = relay->half;
+	uint64_t before = half[0].out + half[1].out + half[0].in + half[1].in;
+	bool more;
+
+	more = relay_pump(&half[ENDING_OUTSIDE]);
+	more |= relay_pump(&half[ENDING_CHANNEL]);
+	relay_check_stuck(relay);
+	if (half[0].out + half[1].out + half[0].in + half[1].in != before)
+		relay_moved(relay);
+	if (!relay->done) {
+		if (more)
+			loop_task_queue(relay->loop, &relay->again);
+		return;
+	}
+	loop_task_cancel(relay->loop, &relay->again);
+	loop_timer_cancel(relay->idle);
+	loop_timer_cancel(relay->drain);
+	relay->fn(relay->ending.reason, relay->ending.first, relay->arg);
+}
+
+static void
+relay_again(void *arg)
+{
+	relay_run(arg);
 }
 
 static void
