@@ -154,16 +154,70 @@ def version_of(argv):
     return found[0].rstrip(".,") if found else "?"
 
 
+def tunneld_version(build):
+    return version_of([f"{build}/tunneld", "-V"])
+
+
 def versions(build):
-    """{program: version} of those that are there, and the tree's commit."""
-    found = {"tunneld": version_of([f"{build}/tunneld", "-V"])}
+    """{program: version} of those that are there."""
+    found = {"tunneld": tunneld_version(build)}
     for name, word in ASKED.items():
         try:
             found[name] = version_of([need(name), word])
         except Absent:
             continue
-    git = subprocess.run(["git", "-C", TOP, "describe", "--always", "--dirty"],
-                         capture_output=True, text=True, check=False)
-    if git.returncode == 0:
-        found["commit"] = git.stdout.strip()
+    return found
+
+
+def bench_commit():
+    """Of the tree that this bench lies in, as it is now; None without one.
+    What a tunneld was built from, it does not say itself."""
+    try:
+        git = subprocess.run(
+            ["git", "-C", TOP, "describe", "--always", "--dirty"],
+            capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return git.stdout.strip() if git.returncode == 0 else None
+
+
+# --- how it was asked for ------------------------------------------------------
+
+# Options whose values are paths.
+PATHS = ("--build", "--results")
+
+
+def without_paths(argv):
+    """What is recorded of a command line: where things are on this machine is
+    nobody's business."""
+    words, follows = [], None
+    for word in argv:
+        option, equals, value = word.partition("=")
+        if follows is None and option in PATHS:
+            if not equals:
+                words.append(option)
+                follows = option
+                continue
+            words.append(f"{option}={hidden(option, value)}")
+        elif follows:
+            words.append(hidden(follows, word))
+        else:
+            words.append(word)
+        follows = None
+    return words
+
+
+def hidden(option, value):
+    """Of a build its name."""
+    name, equals, _ = value.rpartition("=")
+    return f"{name}{equals}DIR" if option == "--build" else "DIR"
+
+
+def named_builds(builds):
+    """[{name, version}]; a build without a name has its number."""
+    found = []
+    for i, build in enumerate(builds):
+        name, _, path = build.rpartition("=")
+        found.append({"name": name or str(i),
+                      "tunneld": tunneld_version(path)})
     return found

@@ -2,6 +2,7 @@
 """What a bench has found as text that fits 80 columns."""
 
 from figures import BULK, NONE, rate_text, ratios
+from guests import GUESTS
 from subjects import label
 
 WIDTH = 80
@@ -34,16 +35,36 @@ def show_head(document):
     tools = ", ".join(f"{name} {version}" for name, version in
                       document["versions"].items())
     lines = [f"{document['kind']}: {document['when']}",
+             *show_command(document),
              f"{machine['cores']} cores {machine['cpu']}, "
              f"{machine['memory_gib']} GiB",
              f"{machine['system']}, Linux {machine['kernel']}",
-             *wrap(tools),
+             *wrap(tools), *show_builds_of(document),
              f"Median of {document['rounds']} rounds of "
              f"{document['seconds']:g} s, all subjects in turn in each"]
     if document["rounds"] < 5:
         lines.append("FEWER THAN FIVE ROUNDS: a look, not figures to cite")
     for name, why in document["absent"].items():
         lines += wrap(f"ABSENT: {name}: {why}")
+    return lines
+
+
+def show_command(document):
+    """How it was taken; files of before 2026-11-22 do not say it."""
+    if "arguments" not in document:
+        return []
+    return wrap("taken by: " + " ".join(["bench", *document["arguments"]]))
+
+
+def show_builds_of(document):
+    """The builds, if there are several, and the tree that the bench is of."""
+    lines, builds = [], document.get("builds", [])
+    if len(builds) > 1 and isinstance(builds[0], dict):
+        lines = wrap("builds: " + ", ".join(
+            f"{one['name']} (tunneld {one['tunneld']})"
+            for one in builds))
+    if document.get("bench_commit"):
+        lines.append(f"the bench is that of commit {document['bench_commit']}")
     return lines
 
 
@@ -194,3 +215,46 @@ def show(document):
     lines += show_builds(document["runs"]) + show_goals(document["goals"])
     lines += show_bound(document["runs"])
     return "\n".join(lines) + "\n"
+
+
+# --- README.md ----------------------------------------------------------------
+
+ROWS = {"no-relay": "no relay at all", "mux-plain": "**tunneld**, `mux`",
+        "direct-plain": "**tunneld**, `direct`",
+        "splice-loop": "a bare splice loop",
+        "haproxy-splice": "haproxy pair, splice forced",
+        "haproxy": "haproxy pair", "nginx": "nginx stream pair",
+        "mux-tls": "**tunneld**, `mux`, TLS",
+        "direct-tls": "**tunneld**, `direct`, TLS", "ssh": "ssh -R, AES-GCM",
+        "stunnel": "stunnel pair", **{name: name for name in GUESTS}}
+# Of each cell: what it is made of, how it looks, its unit.
+CELLS = (((("bulk1", "cpu"), ("bulk8", "cpu")), ".2f", ""),
+         ((("bulk1", "ratio"), ("bulk8", "ratio")), ".2f", ""),
+         ((("sessions", "value"),), ",.0f", ""),
+         ((("keepalive", "value"),), ",.0f", ""),
+         ((("keepalive", "p99"),), ".1f", " ms"))
+HEAD = """\
+| | CPU s per GiB, 1 / 8 streams | throughput, 1 / 8 | new connections a \
+second | requests a second | their p99 |
+| --- | ---: | ---: | ---: | ---: | ---: |
+"""
+
+
+def cell(summary, subject, keys, form, unit):
+    """Empty where there is nothing; no relay costs nothing."""
+    values = [summary.get(measure, {}).get(subject, {}).get(key)
+              for measure, key in keys]
+    if None in values or subject == NONE and keys[0][1] == "cpu":
+        return ""
+    return " / ".join(format(value, form) for value in values) + unit
+
+
+def markdown(document):
+    """The table of README.md: of the first congestion control, who was
+    measured."""
+    summary = next(iter(document["runs"].values()))["summary"]
+    return HEAD + "".join(
+        f"| {name} | " +
+        " | ".join(cell(summary, subject, *one) for one in CELLS) + " |\n"
+        for subject, name in ROWS.items()
+        if any(subject in subjects for subjects in summary.values()))

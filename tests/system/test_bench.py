@@ -119,6 +119,74 @@ def test_what_is_printed_fits_80_columns_and_is_all_there():
                                        for goal in document["goals"])
 
 
+REFERENCE = os.path.join(BENCH, "results/reference.json")
+
+
+def read_reference():
+    with open(REFERENCE, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def test_readme_has_the_table_of_the_reference():
+    """It is made by: bench --show results/reference.json --markdown"""
+    done = subprocess.run(
+        ["/usr/bin/python3", os.path.join(BENCH, "bench"), "--show", REFERENCE,
+         "--markdown"], capture_output=True, text=True, check=True)
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
+        readme = file.read()
+    assert done.stdout == show.markdown(read_reference())
+    assert "\n\n" + done.stdout + "\n" in readme
+
+
+def test_the_reference_says_nothing_of_where_it_was_taken():
+    document = read_reference()
+    if "arguments" not in document:
+        pytest.skip("the reference is of an older bench")
+    shown = json.dumps(document)
+    assert "/tmp/" not in shown and "/home/" not in shown
+
+
+def test_a_table_has_no_cell_of_what_was_not_measured():
+    document = made_up()
+    for results in (run["summary"] for run in document["runs"].values()):
+        for name in ("ssh", "bore"):
+            del results["bulk8"][name]
+        del results["sessions"]["haproxy"]
+        for subjects_ in results.values():
+            subjects_.pop("stunnel", None)
+    lines = show.markdown(document).splitlines()
+    assert {line.count("|") for line in lines} == {7}
+    found = {line.split("|")[1].strip(): line for line in lines}
+    assert found["no relay at all"].split("|")[2].strip() == ""
+    assert found["ssh -R, AES-GCM"].startswith("| ssh -R, AES-GCM |  |  | 12")
+    assert found["haproxy pair"].split("|")[4].strip() == ""
+    assert "stunnel pair" not in found and "frp" in found
+
+
+def test_paths_are_not_recorded():
+    assert place.without_paths(
+        ["--quick", "--build", "old=/a/b", "--build=new=/c", "--build", "/d",
+         "--results", "/e", "--results=/f", "--name", "reference"]) == [
+        "--quick", "--build", "old=DIR", "--build=new=DIR", "--build", "DIR",
+        "--results", "DIR", "--results=DIR", "--name", "reference"]
+    assert place.named_builds(["/a/b", "new=/c/d"]) == [
+        {"name": "0", "tunneld": None}, {"name": "new", "tunneld": None}]
+
+
+def test_how_it_was_taken_is_told():
+    document = made_up()
+    assert "taken by" not in show.show(document)   # files of before
+    document.update(arguments=["--name", "reference"], bench_commit="abc123",
+                    builds=[{"name": "0", "tunneld": "0.1"},
+                            {"name": "new", "tunneld": "0.2"}])
+    text = show.show(document)
+    assert "\ntaken by: bench --name reference\n" in text
+    assert "\nthe bench is that of commit abc123\n" in text
+    assert "builds: 0 (tunneld 0.1), new (tunneld 0.2)" in text
+    document["builds"] = ["/old/files", "/have/paths"]
+    assert "/old" not in show.show(document)
+
+
 def test_the_shape_of_the_json_is_kept():
     document = made_up()
     assert document["schema"] == 1
@@ -261,6 +329,8 @@ def test_a_run_of_a_moment(tmp_path):
         assert set(found) == {"no-relay", "mux-plain", "splice-loop"}
         assert all(one[0]["value"] > 0 for one in found.values())
     assert "all of them cubic" in done.stderr
+    assert BUILD not in json.dumps(document)
+    assert "taken by: bench --build DIR --rounds 1" in done.stdout
     assert (tmp_path / "bench.txt").read_text() == done.stdout
     assert (tmp_path / "bench.svg").exists() or "NO PICTURE" in done.stderr
     if shutil.which("bore") is None:
