@@ -117,32 +117,42 @@ def best(subjects, goal, suffix=""):
     return (max if sign == ">=" else min)(found)[1]
 
 
+def judge_one(goal, subjects):
+    """What became of a goal whose measure was taken. One whose subject or ratio
+    is not there has no figure, and is neither met nor missed."""
+    of = best(subjects, goal)
+    values = ratios(subjects, of, goal.to, goal.key) if of else None
+    least, median_, most = values or (None, None, None)
+    met = None if values is None else meets(median_, goal.sign, goal.wanted)
+    if of is None:  # "plain" or "tls" where more than one would do
+        of = goal.of[0] if len(goal.of) == 1 else goal.of[0].split("-")[1]
+    return {"congestion": goal.under, "measure": goal.measure,
+            "key": goal.key, "of": of, "to": goal.to, "least": least,
+            "median": median_, "most": most, "sign": goal.sign,
+            "wanted": goal.wanted, "met": met}
+
+
+def meets(figure, sign, wanted):
+    return figure >= wanted if sign == ">=" else figure <= wanted
+
+
 def judge(results, under):
-    """What became of the goals that could be looked at: [dict]."""
-    judged = []
-    for goal in GOALS:
-        subjects = results.get(goal.measure, {})
-        if goal.under != under:
-            continue
-        of = best(subjects, goal)
-        values = ratios(subjects, of, goal.to, goal.key) if of else None
-        if values is None:
-            continue
-        met = values[1] >= goal.wanted if goal.sign == ">=" else \
-            values[1] <= goal.wanted
-        judged.append({"congestion": under, "measure": goal.measure,
-                       "key": goal.key, "of": of, "to": goal.to,
-                       "least": values[0], "median": values[1],
-                       "most": values[2], "sign": goal.sign,
-                       "wanted": goal.wanted, "met": met})
-    return judged
+    """[dict] of the goals whose measure was taken under this one."""
+    return [judge_one(goal, results[goal.measure]) for goal in GOALS
+            if goal.under == under and goal.measure in results]
+
+
+def count_goals(goals):
+    """(met, missed, not measured)"""
+    found = [goal["met"] for goal in goals]
+    return found.count(True), found.count(False), found.count(None)
 
 
 def judge_scale(rows):
     """Of (what, figure, sign, wanted) the same shape, as far as it goes."""
     return [{"congestion": None, "measure": what, "key": "value", "of": None,
              "to": None, "median": figure, "sign": sign, "wanted": wanted,
-             "met": figure >= wanted if sign == ">=" else figure <= wanted}
+             "met": meets(figure, sign, wanted)}
             for what, figure, sign, wanted in rows]
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """What a bench has found as text that fits 80 columns."""
 
-from figures import BULK, NONE, rate_text, ratios
+from figures import BULK, NONE, count_goals, rate_text, ratios
 from guests import GUESTS
 from subjects import label
 
@@ -161,11 +161,14 @@ def show_goals(goals):
     for goal in goals:
         under = goal["congestion"]
         text = (f"{under} " if under else "") + goal_text(goal)
-        lines.append(f"{text[:52]:<52}{number(goal['median'])}   "
-                     f"{goal['sign']} {goal['wanted']:<5g} "
-                     f"{'met' if goal['met'] else 'MISSED'}")
-    missed = sum(not goal["met"] for goal in goals)
-    return lines + [f"{len(goals) - missed} met, {missed} missed"]
+        wanted = f"{goal['sign']} {goal['wanted']:<5g}"
+        lines.append(f"{text[:52]:<52}" + (
+            f"  NOT MEASURED, {wanted.strip()}" if goal["met"] is None else
+            f"{number(goal['median'])}   {wanted} "
+            f"{'met' if goal['met'] else 'MISSED'}"))
+    met, missed, without = count_goals(goals)
+    return lines + [f"{met} met, {missed} missed" +
+                    (f", {without} NOT MEASURED" if without else "")]
 
 
 def show_bound(runs):
