@@ -9,16 +9,18 @@ import pathlib
 import re
 import socket
 import subprocess
-import sys
+import threading
 import time
 
-from place import Failed
+import place
+from place import Failed, need, shout
 
 HERE = pathlib.Path(__file__).resolve().parent
 USERS = 50
-# What sockets, pipes and windows of a chain may still hold when the sender
-# stops: not more than this for each stream.
-UNDER_WAY = 256 * 2**20
+# What a chain may still hold when the sender stops, for each stream: the
+# sockets of three hops, a few MiB at each end, pipes, and in mode mux a window
+# of 16 MiB.
+UNDER_WAY = 64 * 2**20
 
 # Unit, what its CPU time is told for, is less better?
 MEASURES = {
@@ -35,18 +37,19 @@ MEASURES = {
 # its control connection before it was read.
 LOST_CONTROL = ("unable to receive control message",
                 "control socket has closed unexpectedly")
+BUSY = "the server is busy"     # with the transfer before
 
 
-class LostControl(Failed):
-    """Of iperf3, not of what it measures: not twice in a row."""
+class Again(Failed):
+    """Of what loads, not of what it measures: not twice in a row."""
 
 
 # --- bulk ---------------------------------------------------------------------
 
 def bulk_argv(subject, seconds, name, rate=None):
     streams = int(re.search(r"\d", name)[0])
-    return ["iperf3", "-c", "127.0.0.1", "-p", str(subject.ports["bulk"]),
-            "-t", f"{seconds:.0f}", "-P", str(streams), "-J",
+    return [need("iperf3"), "-c", "127.0.0.1", "-p", str(subject.ports["bulk"]),
+            "-t", str(seconds), "-P", str(streams), "-J",
             *(["-R"] if name.endswith("r") else []),
             *(["-b", rate] if rate else [])]
 
@@ -59,7 +62,7 @@ def check_bulk(name, answer, streams=1):
         raise Failed(f"{name}: iperf3 says {answer[:200]!r}") from error
     if "error" in report or "end" not in report:
         error = report.get("error", "no end")
-        raise (LostControl if any(word in error for word in LOST_CONTROL)
+        raise (Again if any(word in error for word in (*LOST_CONTROL, BUSY))
                else Failed)(f"{name}: iperf3: {error}")
     got = report["end"]["sum_received"]
     sent = report["end"]["sum_sent"]["bytes"]
@@ -72,38 +75,81 @@ def check_bulk(name, answer, streams=1):
     return got["bits_per_second"] / 1e9, got["bytes"]
 
 
+class Transfer:
+    """iperf3, under way when it is entered: begun anew as long as its server is
+    busy. What it leaves behind ends with the block."""
+
+    BEGUN = 0.5     # seconds, and none takes less: by then it was refused
+    PAUSE = 0.3     # before it is begun anew
+
+    def __init__(self, subject, seconds, name, rate=None):
+        self.subject, self.seconds, self.name = subject, seconds, name
+        self.argv = bulk_argv(subject, seconds, name, rate)
+        self.process = self.began = self.cpu = None
+
+    def __enter__(self):
+        for _ in range(10):
+            self.cpu, self.began = self.subject.cpu(), time.monotonic()
+            self.process = subprocess.Popen(
+                self.argv, text=True, stdout=subprocess.PIPE,
+                env=self.subject.world.environment)
+            try:
+                if self.is_taken():
+                    return self
+            except BaseException:
+                self.__exit__()
+                raise
+            self.__exit__()
+            time.sleep(self.PAUSE)
+        raise Failed(f"{self.subject.name}: iperf3: {BUSY}")
+
+    def is_taken(self):
+        try:
+            self.process.wait(self.BEGUN)
+        except subprocess.TimeoutExpired:
+            return True
+        answer = self.process.stdout.read()
+        if BUSY not in answer:
+            check_bulk(self.subject.name, answer)
+            raise Failed(f"{self.subject.name}: iperf3 ended at once")
+        return False
+
+    def is_under_way(self):
+        """Neither has it ended, nor are its seconds over while it counts."""
+        return self.process.poll() is None and \
+            time.monotonic() < self.began + self.seconds
+
+    def finish(self):
+        """Gbit/s and bytes that arrived."""
+        answer = self.process.communicate(timeout=self.seconds + 60)[0]
+        return check_bulk(self.subject.name, answer, int(self.name[4]))
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+
 def measure_bulk(subject, seconds, name):
-    for _ in range(10):
-        cpu = subject.cpu()
-        run = subprocess.run(bulk_argv(subject, seconds, name),
-                             stdout=subprocess.PIPE, text=True, check=False,
-                             env=subject.world.environment,
-                             timeout=seconds + 60)
-        cpu = subject.cpu() - cpu
-        if "the server is busy" not in run.stdout:  # with the one before
-            break
-        time.sleep(0.3)
-    rate, count = check_bulk(subject.name, run.stdout, int(name[4]))
+    with Transfer(subject, seconds, name) as bulk:
+        rate, count = bulk.finish()
+        cpu = subject.cpu() - bulk.cpu
     return {"value": rate, "cpu": cpu / (count / 2**30), "count": count}
 
 
 @contextlib.contextmanager
 def bulk_beside(subject, seconds, rate, streams=1):
-    """A transfer that begins before and ends after; yields what will have its
-    Gbit/s."""
+    """A transfer that begins a second before and ends after, with two to spare
+    for what is late; yields what will have its Gbit/s."""
     moved = {}
-    time.sleep(0.3)  # the one before is over at the server, too
-    argv = bulk_argv(subject, seconds + 2, f"bulk{streams}", rate)
-    with subprocess.Popen(argv, text=True, stdout=subprocess.PIPE,
-                          env=subject.world.environment) as bulk:
-        try:
-            time.sleep(1)
-            yield moved
-            answer = bulk.communicate(timeout=seconds + 60)[0]
-        except BaseException:
-            bulk.kill()
-            raise
-    moved["bulk"] = check_bulk(subject.name, answer, streams)[0]
+    with Transfer(subject, seconds + 3, f"bulk{streams}", rate) as bulk:
+        time.sleep(1 - bulk.BEGUN)
+        yield moved
+        if not bulk.is_under_way():
+            raise Again(f"{subject.name}: the transfer beside ended before "
+                        "what was measured")
+        moved["bulk"] = bulk.finish()[0]
 
 
 # --- requests -----------------------------------------------------------------
@@ -125,7 +171,7 @@ def measure_requests(subject, seconds, close):
     before, cpu = subject.world.requests(), subject.cpu()
     begin = time.monotonic()
     run = subprocess.run(
-        ["wrk", "-t1", f"-c{USERS}", f"-d{seconds:.0f}s", "--timeout", "10s",
+        [need("wrk"), "-t1", f"-c{USERS}", f"-d{seconds}s", "--timeout", "10s",
          "-s", HERE / "report.lua",
          *(["-H", "Connection: close"] if close else []),
          f"http://127.0.0.1:{subject.ports['web']}/"],
@@ -157,6 +203,9 @@ def measure_echo(subject, seconds):
         with socket.create_connection(("127.0.0.1", subject.ports["echo"]),
                                       10) as user:
             user.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # What is preloaded does not reach this process.
+            user.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION,
+                            subject.world.congestion.encode())
             while (now := time.monotonic()) < begin + seconds:
                 user.sendall(b"k")
                 if user.recv(2) != b"k":
@@ -172,22 +221,58 @@ def measure_echo(subject, seconds):
             **moved}
 
 
+@contextlib.contextmanager
+def looked_at(subject, service):
+    """Under its first load of each kind, all connections that there are must be
+    under the congestion control of the run."""
+    if service in subject.looked:
+        yield
+        return
+    over, found = threading.Event(), []
+
+    def look():
+        while not found and not over.wait(0.4):
+            try:
+                if place.check_congestion(subject.world.congestion,
+                                          subject.ports[service]):
+                    found.append(None)
+            except (Failed, OSError, subprocess.SubprocessError) as error:
+                found.append(error)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    if not found:
+        raise Failed(f"{subject.name}: no connection was seen under load")
+    if found[0]:
+        raise Failed(f"{subject.name}: {found[0]}") from found[0]
+    subject.looked.add(service)
+
+
 def measure_once(name, subject, seconds, rate):
     kind, _, beside = name.partition("-")
-    if kind == "echo":
-        return measure_echo(subject, 2 * seconds)
-    if kind.startswith("bulk"):
-        return measure_bulk(subject, seconds, name)
-    if beside:
-        return measure_beside(subject, seconds, kind == "sessions", rate)
-    return measure_requests(subject, seconds, kind == "sessions")
+    service = "bulk" if kind.startswith("bulk") else \
+        "echo" if kind == "echo" else "web"
+    with looked_at(subject, service):
+        if service == "echo":
+            return measure_echo(subject, 2 * seconds)
+        if service == "bulk":
+            return measure_bulk(subject, seconds, name)
+        if beside:
+            return measure_beside(subject, seconds, kind == "sessions", rate)
+        return measure_requests(subject, seconds, kind == "sessions")
 
 
-def measure(name, subject, seconds, rate="2G"):
+def measure(name, subject, seconds, rate, again):
+    """What is repeated is added to `again`, too."""
     try:
         return measure_once(name, subject, seconds, rate)
-    except LostControl as lost:
-        print(f"bench: AGAIN: {name}: {lost}; this run has no figures",
-              file=sys.stderr)
+    except Again as error:
+        again.append({"measure": name, "why": str(error)})
+        shout(f"AGAIN: {name}: {error}; this run has no figures")
     time.sleep(0.5)
     return measure_once(name, subject, seconds, rate)

@@ -32,11 +32,15 @@ class Absent(Exception):
 
 
 def need(program, package=None):
-    """Its path: what the environment names (HAPROXY=...), or from PATH."""
-    path = os.environ.get(program.upper()) or shutil.which(program)
+    """Its path: what the environment names (HAPROXY=, SSH_KEYGEN=), or from
+    PATH."""
+    variable = program.upper().replace("-", "_")
+    named = os.environ.get(variable)
+    path = shutil.which(named or program)
+    if path is None and named:
+        raise Absent(f"{variable}={named} is not a program that is there")
     if path is None:
-        raise Absent(f"{program} is neither in PATH nor named by "
-                     f"{program.upper()}=" +
+        raise Absent(f"{program} is neither in PATH nor named by {variable}=" +
                      (f" (Debian: {package})" if package else ""))
     return path
 
@@ -58,30 +62,35 @@ def shout(text):
 
 
 def go_inside():
-    """Starts this script again in a namespace of its own. There it returns
-    what the machine's own congestion control is."""
-    if INSIDE not in os.environ:
-        os.environ[INSIDE] = CONTROL.read_text(encoding="utf-8").strip()
-        for how in (["-n"], ["-rn"]):
-            if subprocess.run(["unshare", *how, "true"], check=False,
-                              stderr=subprocess.DEVNULL).returncode == 0:
-                os.execvp("unshare", ["unshare", *how, sys.executable,
-                                      *sys.argv])
-        shout("NO NAMESPACE of its own (are you root?): fixed ports and the "
-              "congestion control are those of this machine")
-    else:
-        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return os.environ[INSIDE]
+    """Starts this script again in a namespace of its own, or ends it. There it
+    returns what the machine's own congestion control is."""
+    if INSIDE in os.environ:
+        subprocess.run([need("ip", "iproute2"), "link", "set", "lo", "up"],
+                       check=True)
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return os.environ[INSIDE]
+    unshare = need("unshare", "util-linux")
+    for how in (["-n"], ["-rn"]):
+        tried = subprocess.run([unshare, *how, "true"], check=False,
+                               stderr=subprocess.PIPE, text=True)
+        if tried.returncode == 0:
+            os.environ[INSIDE] = CONTROL.read_text(encoding="utf-8").strip()
+            os.execv(unshare, [unshare, *how, sys.executable, *sys.argv])
+    sys.exit("bench: no network namespace can be had, as root or where users "
+             "may have one, and without it this would change the congestion "
+             f"control and the ports of the machine: {tried.stderr.strip()}")
 
 
 def compile_c(directory, name, *more):
     """The path of what tests/bench/NAME became."""
     source = HERE / name
     out = pathlib.Path(directory) / source.stem
-    compiler = os.environ.get("CC") or shutil.which("cc") or "gcc"
-    subprocess.run([*compiler.split(), *CC, "-o", out, source, *more],
+    compiler = (os.environ.get("CC") or "cc").split()
+    if shutil.which(compiler[0]) is None:
+        raise Absent(f"no compiler: {compiler[0]} is not there, and CC= does "
+                     "not name another one (Debian: gcc)")
+    subprocess.run([*compiler, *CC, "-o", out, source, *more],
                    check=True)
     return out
 
@@ -97,19 +106,25 @@ def set_congestion(name, directory, preload=False):
         shout(f"NOT SETTING net.ipv4.tcp_congestion_control to {name} "
               f"({error.strerror}): preloading a library that sets it on each "
               "socket")
-        library = compile_c(directory, "congestion.c", "-shared", "-fPIC",
-                            "-ldl")
+        try:
+            library = compile_c(directory, "congestion.c", "-shared", "-fPIC",
+                                "-ldl")
+        except Absent as absent:
+            raise Failed(str(absent)) from error
         return {"LD_PRELOAD": str(library), "BENCH_CONGESTION": name}
     if CONTROL.read_text(encoding="utf-8").strip() != name:
         raise Failed(f"the congestion control did not become {name}")
     return {}
 
 
-def check_congestion(name):
-    """Of every TCP connection that there is; how many there are."""
-    shown = subprocess.run(["ss", "-tinH", "state", "established"],
-                           stdout=subprocess.PIPE, text=True, check=True)
-    return count_congestion(shown.stdout, name)
+def check_congestion(name, port=None):
+    """Of every TCP connection that there is; how many there are, or with a port
+    how many ends have it."""
+    shown = subprocess.run([need("ss", "iproute2"), "-tinH", "state",
+                            "established"],
+                           stdout=subprocess.PIPE, text=True, check=True).stdout
+    count = count_congestion(shown, name)
+    return count if port is None else count_ends(shown, port)
 
 
 def count_congestion(shown, name):
@@ -125,6 +140,11 @@ def count_congestion(shown, name):
     if count == 0:
         raise Failed("ss shows no connection at all")
     return count
+
+
+def count_ends(shown, port):
+    return sum(word.endswith(f":{port}") for line in shown.splitlines()
+               if not line[:1].isspace() for word in line.split())
 
 
 def memory_of_machine():
@@ -181,7 +201,7 @@ def bench_commit():
     return git.stdout.strip() if git.returncode == 0 else None
 
 
-# --- how it was asked for ------------------------------------------------------
+# --- how it was asked for -----------------------------------------------------
 
 # Options whose values are paths.
 PATHS = ("--build", "--results")

@@ -2,6 +2,7 @@
 """What every chain of relays needs: the services behind it, ports, processes
 that end with the script, and what they have cost so far."""
 
+import concurrent.futures
 import os
 import pathlib
 import resource
@@ -17,7 +18,15 @@ from place import Failed, need
 
 BODY = 128
 TICK = os.sysconf("SC_CLK_TCK")
-PROOF = 4 * 2**20
+PROOF = 32 * 2**20      # bytes each way
+HEAD = 8                # of what is stored: how many bytes follow
+STREAMS = 8
+
+
+def tied(*argv):
+    """It ends with the script that starts it."""
+    return [need("setpriv", "util-linux"), "--pdeathsig", "KILL", "--",
+            *map(str, argv)]
 
 
 # --- the ends -----------------------------------------------------------------
@@ -35,16 +44,43 @@ def echo_server(port):
                     pass
 
 
+def read_all(user, size):
+    """So many bytes, or fewer where they end before."""
+    data = bytearray(size)
+    rest = memoryview(data)
+    while rest and (count := user.recv_into(rest)):
+        rest = rest[count:]
+    return bytes(data[:size - len(rest)])
+
+
+def store(user):
+    """Takes all of it before it gives all of it back: one way at a time."""
+    with user:
+        try:
+            size = int.from_bytes(read_all(user, HEAD), "big")
+            user.sendall(read_all(user, size))
+        except OSError:
+            pass
+
+
+def store_server(port):
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        while True:
+            threading.Thread(target=store, args=(listener.accept()[0],),
+                             daemon=True).start()
+
+
 class World:
     """The directory, the services, and ports that nobody else has."""
 
-    def __init__(self, directory, environment=None):
+    def __init__(self, directory, environment=None, congestion=None):
         self.directory = pathlib.Path(directory)
+        self.congestion = congestion    # that all connections are to have
         self.environment = {**os.environ, **(environment or {})}
         self.port = 20000
         self.processes = []
         self.services = {name: self.take_port()
-                         for name in ("web", "bulk", "echo")}
+                         for name in ("web", "bulk", "echo", "store")}
         self.status_port = self.take_port()
 
     def take_port(self):
@@ -67,9 +103,8 @@ class World:
     def start(self, *argv):
         with open(self.directory / "log", "ab") as log:
             process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", *map(str, argv)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=self.environment)
+                tied(*argv), stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log, env=self.environment)
         self.processes.append(process)
         return process
 
@@ -97,10 +132,11 @@ http {{ access_log off; keepalive_requests 1000000000; {paths} {more}
 
     def start_services(self):
         self.start_web()
-        self.start("iperf3", "-s", "-B", "127.0.0.1", "-p",
+        self.start(need("iperf3", "iperf3"), "-s", "-B", "127.0.0.1", "-p",
                    self.services["bulk"])
-        self.start(sys.executable, __file__, self.services["echo"])
-        for service in ("bulk", "echo"):
+        self.start(sys.executable, __file__, self.services["echo"],
+                   self.services["store"])
+        for service in ("bulk", "echo", "store"):
             wait_for_port(self.services[service])
 
     def requests(self):
@@ -153,6 +189,7 @@ class Subject:
         self.name = name
         self.ports = {name: world.take_port() for name in world.services}
         self.processes = []
+        self.looked = set()     # services whose connections were looked at
 
     def start(self, *argv):
         process = self.world.start(*argv)
@@ -180,19 +217,27 @@ class Subject:
         self.processes = []
 
     def prove(self):
-        """What is sent comes back, the same, all of it. (No half-close: nginx
-        ends a session by it.)"""
-        for service in ("web", "echo"):
+        """What is sent comes back, the same, all of it: both ways at once, then
+        one way at a time, as bulk goes, on one connection and on several. (No
+        half-close: nginx ends a session by it.)"""
+        for service in ("web", "echo", "store"):
             wait_for_port(self.ports[service], self.cpu)
-        sent = os.urandom(65536) * (PROOF // 65536)
-        came = bytearray()
-        with socket.create_connection(("127.0.0.1", self.ports["echo"]),
+        sent = os.urandom(PROOF)
+        self.check_back("echo", sent)
+        self.check_back("store", sent)
+        share = PROOF // STREAMS
+        with concurrent.futures.ThreadPoolExecutor(STREAMS) as pool:
+            list(pool.map(lambda first: self.check_back(
+                "store", sent[first:first + share]), range(0, PROOF, share)))
+
+    def check_back(self, service, sent):
+        head = len(sent).to_bytes(HEAD, "big") if service == "store" else b""
+        with socket.create_connection(("127.0.0.1", self.ports[service]),
                                       20) as user:
-            sender = threading.Thread(target=user.sendall, args=(sent,),
+            sender = threading.Thread(target=user.sendall, args=(head + sent,),
                                       daemon=True)
             sender.start()
-            while len(came) < len(sent) and (data := user.recv(2**18)):
-                came += data
+            came = read_all(user, len(sent))
             sender.join(20)
         if came != sent:
             raise Failed(f"{self.name}: of {len(sent)} bytes sent, "
@@ -219,4 +264,6 @@ def children(pid):
 
 
 if __name__ == "__main__":
+    threading.Thread(target=store_server, args=(int(sys.argv[2]),),
+                     daemon=True).start()
     echo_server(int(sys.argv[1]))

@@ -175,8 +175,8 @@ stream {{ proxy_buffer_size 64k; proxy_timeout 1h;
 
 
 def make_key(path):
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path],
-                   check=True)
+    subprocess.run([need("ssh-keygen", "openssh-client"), "-q", "-t",
+                    "ed25519", "-N", "", "-f", path], check=True)
     return path
 
 
@@ -195,6 +195,7 @@ def start_ssh(world, name):
     sshd opens for -R."""
     sshd = need("sshd", "openssh-server")
     ssh = need("ssh", "openssh-client")
+    need("ssh-keygen", "openssh-client")
     prepare_sshd()
     subject = Subject(world, name)
     directory = subject.directory()
@@ -230,10 +231,11 @@ Ciphers aes128-gcm@openssh.com
 def start_stunnel(world, name):
     """With an RSA certificate, as its manual has it."""
     program = need("stunnel", "stunnel4")
+    openssl = need("openssl", "openssl")
     subject = Subject(world, name)
     directory = subject.directory()
     pem = directory / "key.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048",
+    subprocess.run([openssl, "req", "-x509", "-newkey", "rsa:2048",
                     "-nodes", "-subj", "/CN=bench", "-days", "2", "-keyout",
                     pem, "-out", pem.with_suffix(".crt")], check=True,
                    stderr=subprocess.DEVNULL)

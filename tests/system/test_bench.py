@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+import types
 
 import pytest
 
@@ -17,7 +19,6 @@ sys.path.insert(0, BENCH)
 import figures          # noqa: E402  (not before that)
 import loads            # noqa: E402
 import place            # noqa: E402
-import scale            # noqa: E402
 import show             # noqa: E402
 import subjects         # noqa: E402
 
@@ -222,45 +223,6 @@ def test_the_shape_of_the_json_is_kept():
             "wanted", "met"} <= set(document["goals"][0])
 
 
-def test_what_many_sessions_cost_becomes_tables_and_goals():
-    daemon = {"uss": 3.0, "descriptors": 1.0, "cpu_ms_per_s": 1.25,
-              "cpu_ms_per_s_without": 1.0}
-    level = {"keepalive": [9, 10, 11], "new": [50, 50, 50], "spread": [1, 2, 3]}
-    back = {"links": 1.0, "cpu_links": 0.5, "all": 2.0, "cpu_all": 0.7,
-            "ListenOverflows": 0, "ListenDrops": 1}
-    found = scale.tell({
-        "memory": {"mux-plain": {"sessions": 9000, "daemons": {
-            "edge": daemon, "home": {**daemon, "uss": 4.5}}}},
-        "relays": {"haproxy": {"sessions": 9000, "uss": 3.3,
-                               "descriptors": 2.0, "us_alone": 9.0,
-                               "us_beside": 10.0}},
-        "cost": {"mux-plain": {"10": level, "9000": {
-            **level, "new": [60, 60, 1000]}}},
-        "links": {"bare-tls": {
-            "links": 1000, "lanes": 0, "pool": 0, "memory": {"hub": daemon},
-            "cpu_s_per_minute": {"hub": 0.1},
-            "returns": [back, {**back, "links": 6.0}]}}})
-    assert len(found["tables"]) == 5 and not found["failed"]
-    for _, heads, rows in found["tables"]:
-        assert rows and all(len(row) == len(heads) + 1 for row in rows)
-    missed = [one["measure"] for one in figures.judge_scale(found["goals"])
-              if not one["met"]]
-    assert missed == ["KiB of an idle session, mux-plain home",
-                      "most / least of these, mux-plain new",
-                      "seconds to 1,000 links, bare-tls",
-                      "lost in the accept queue, bare-tls"]
-    assert max(map(len, show.show_scale(found))) <= 80
-
-
-def test_a_part_that_fails_is_told_and_the_others_stand(monkeypatch, tmp_path):
-    monkeypatch.setattr(scale, "PARTS", {"links": ("no-such-script.py",)})
-    found = scale.run(str(tmp_path), "cubic", True, lambda text: None)
-    assert "no-such-script" in found["failed"]["links"]
-    assert found["tables"] == [] and found["goals"] == []
-    text = "\n".join(show.show_scale(found))
-    assert "FAILED, no figures: links" in text
-
-
 def iperf3(sent, came, each=1):
     return json.dumps({"end": {
         "sum_sent": {"bytes": sent},
@@ -278,8 +240,17 @@ def test_a_transfer_that_is_broken_gives_no_figure(answer):
 
 
 def test_a_transfer_that_is_whole_gives_one():
-    assert loads.check_bulk("x", iperf3(2 * 10**9, 10**9 * 19 // 10)) == (
+    assert loads.check_bulk("x", iperf3(1950 * 10**6, 1900 * 10**6)) == (
         15.2, 1900000000)
+
+
+def test_what_can_be_under_way_is_bounded_for_each_stream():
+    sent = 2 * 10**9
+    came = sent - loads.UNDER_WAY
+    assert loads.check_bulk("x", iperf3(sent, came))[1] == came
+    assert loads.check_bulk("x", iperf3(sent, came - 1), 8)[1] == came - 1
+    with pytest.raises(place.Failed, match="bytes sent"):
+        loads.check_bulk("x", iperf3(sent, came - 1))
 
 
 LOST = json.dumps({"error": "unable to receive control message - reset"})
@@ -290,7 +261,7 @@ LOST = json.dumps({"error": "unable to receive control message - reset"})
     (['{"error": "unable to connect"}', iperf3(8, 8)], None)])
 def test_a_lost_control_connection_is_told_and_tried_once_more(
         monkeypatch, capsys, answers, times):
-    asked = []
+    asked, again = [], []
 
     def measure_once(name, subject, seconds, rate):
         asked.append((name, subject, seconds, rate))
@@ -299,12 +270,75 @@ def test_a_lost_control_connection_is_told_and_tried_once_more(
     monkeypatch.setattr(loads, "measure_once", measure_once)
     if times is None:
         with pytest.raises(loads.Failed):
-            loads.measure("bulk1", "x", 1)
+            loads.measure("bulk1", "x", 1, "2G", again)
     else:
-        assert loads.measure("bulk1", "x", 1)[1] == 8
+        assert loads.measure("bulk1", "x", 1, "2G", again)[1] == 8
         assert asked == [("bulk1", "x", 1, "2G")] * times
     assert ("AGAIN" in capsys.readouterr().err) == (answers[0] == LOST)
+    assert [one["measure"] for one in again] == ["bulk1"] * (
+        answers[0] == LOST)
 
+
+def test_what_was_repeated_is_told():
+    document = made_up()
+    assert "REPEATED" not in show.show(document)    # files of before
+    document["again"] = [{"congestion": "cubic", "measure": "bulk8",
+                          "why": "haproxy: iperf3: lost " * 4}]
+    text = show.show(document)
+    assert "\nREPEATED: cubic bulk8: haproxy: iperf3: lost " in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+class Chain:
+    """A subject with a program that stands for iperf3: a line of its answers
+    each time that it is started."""
+
+    name, ports = "x", {"bulk": 1}
+
+    def __init__(self, directory, monkeypatch, *lines):
+        program = directory / "iperf3"
+        (directory / "lines").write_text("".join(f"{one}\n" for one in lines))
+        program.write_text(
+            f"#!/bin/sh\ncd {directory}\nread -r line <lines\n"
+            "sed -i 1d lines\neval \"$line\"\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("IPERF3", str(program))
+        self.world = types.SimpleNamespace(environment=dict(os.environ))
+
+    @staticmethod
+    def cpu():
+        return 0.0
+
+
+WHOLE = "echo '" + iperf3(2**30, 2**30) + "'"
+IS_BUSY = """echo '{"error": "the server is busy running a test."}'"""
+
+
+def test_a_server_that_is_busy_is_asked_again(tmp_path, monkeypatch):
+    chain = Chain(tmp_path, monkeypatch, IS_BUSY, IS_BUSY, "sleep 1; " + WHOLE,
+                  IS_BUSY, "exec sleep 60", "exit 1", *[IS_BUSY] * 10)
+    monkeypatch.setattr(loads.Transfer, "PAUSE", 0.01)
+    assert loads.measure_bulk(chain, 1, "bulk1")["count"] == 2**30
+    # Beside, too; and it must outlast what it is beside.
+    with pytest.raises(loads.Again, match="ended before"), \
+            loads.bulk_beside(chain, -3, None):
+        pass
+    with pytest.raises(place.Failed, match="iperf3 says"), \
+            loads.bulk_beside(chain, 1, None):
+        pytest.fail("that was no transfer")
+    with pytest.raises(place.Failed, match="busy"), \
+            loads.bulk_beside(chain, 1, None):
+        pytest.fail("nor was that")
+
+
+def test_a_transfer_beside_that_lasts_is_measured(tmp_path, monkeypatch):
+    chain = Chain(tmp_path, monkeypatch, "sleep 1.5; " + WHOLE,
+                  "sleep 0.7; " + WHOLE)
+    with loads.bulk_beside(chain, 60, None) as moved:
+        assert not moved
+    assert moved["bulk"] == 2**30 * 8 / 1e9
+    with pytest.raises(loads.Again), loads.bulk_beside(chain, 60, None):
+        pass
 
 
 @pytest.mark.parametrize("said, answered", [
@@ -329,12 +363,85 @@ def test_a_connection_under_another_congestion_control_is_seen():
         place.count_congestion(shown + "0 0 a b\n\t bbr rto:1\n", "cubic")
     with pytest.raises(place.Failed, match="no connection"):
         place.count_congestion("", "cubic")
+    assert place.count_ends(shown * 2, 2) == 2
+    assert place.count_ends(shown, 3) == 0      # nor is rto:3 one
 
 
-def run_bench(directory, *more, **environment):
+@pytest.mark.parametrize("shown, message", [
+    ("0 0 127.0.0.1:1 127.0.0.1:7\n\t cubic rto:1\n", None),
+    ("0 0 127.0.0.1:1 127.0.0.1:7\n\t bbr rto:1\n", "not under cubic"),
+    ("0 0 127.0.0.1:1 127.0.0.1:2\n\t cubic rto:1\n", "was seen")])
+def test_connections_are_looked_at_under_load(tmp_path, monkeypatch, shown,
+                                              message):
+    (tmp_path / "shown").write_text(shown)
+    program = tmp_path / "ss"
+    program.write_text(f"#!/bin/sh\necho >>{tmp_path}/asked\n"
+                       f"exec cat {tmp_path}/shown\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("SS", str(program))
+    subject = types.SimpleNamespace(
+        name="x", ports={"bulk": 7}, looked=set(),
+        world=types.SimpleNamespace(congestion="cubic"))
+
+    def load():
+        with loads.looked_at(subject, "bulk"):
+            until = time.monotonic() + 20
+            while not (tmp_path / "asked").exists() and \
+                    time.monotonic() < until:
+                time.sleep(0.01)
+
+    if message:
+        with pytest.raises(place.Failed, match="x: .*" + message):
+            load()
+        assert not subject.looked
+        return
+    load()
+    (tmp_path / "shown").write_text("")     # once is enough
+    load()
+    assert subject.looked == {"bulk"}
+
+
+def test_what_the_environment_names_must_be_there(monkeypatch):
+    monkeypatch.setenv("SSH_KEYGEN", "/bin/true")
+    assert place.need("ssh-keygen") == "/bin/true"
+    monkeypatch.setenv("SSH_KEYGEN", "/no/such/program")
+    with pytest.raises(place.Absent, match="SSH_KEYGEN=/no/such/program"):
+        place.need("ssh-keygen")
+    monkeypatch.delenv("SSH_KEYGEN")
+    with pytest.raises(place.Absent, match="Debian: it"):
+        place.need("no-such-program", "it")
+
+
+def test_without_a_compiler_there_is_no_bare_loop(monkeypatch, tmp_path):
+    monkeypatch.setenv("CC", "no-such-compiler -O2")
+    with pytest.raises(place.Absent, match="no-such-compiler"):
+        place.compile_c(tmp_path, "splice_loop.c")
+    with pytest.raises(place.Failed, match="no-such-compiler"):
+        place.set_congestion("cubic", tmp_path, True)
+
+
+def test_without_a_namespace_nothing_is_run(tmp_path):
+    """It would set the congestion control of the machine."""
+    done = subprocess.run(
+        ["/usr/bin/python3", os.path.join(BENCH, "scale_links.py")],
+        env={**os.environ, "UNSHARE": "/bin/false"}, capture_output=True,
+        text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "no network namespace can be had" in done.stderr
+
+
+def skip_without_tools():
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         pytest.skip("the bench is NOT tried: not there: " + " ".join(missing))
+    if not any(subprocess.run(["unshare", how, "true"], check=False,
+                              stderr=subprocess.DEVNULL).returncode == 0
+               for how in ("-n", "-rn")):
+        pytest.skip("the bench is NOT tried: no network namespace can be had")
+
+
+def run_bench(directory, *more, **environment):
+    skip_without_tools()
     return subprocess.run(
         ["/usr/bin/python3", os.path.join(BENCH, "bench"), "--build", BUILD,
          "--rounds", "1", "--seconds", "1", "--congestion", "cubic",
