@@ -4,13 +4,15 @@
 what a request costs them beside many of them.
 
     --subjects haproxy,...      of those in subjects.py that are pairs of others
+                                (default: all that are there, but the bare loop)
     --sessions N                at most (default: 9,000), fewer where the limit
                                 of descriptors does not allow them
     --seconds S, --json FILE
 
 Memory is that of all processes of both relays with the sessions, less that of
-the same processes when there had been none, for each relay and session. Runs in
-a network namespace of its own; scale_sessions.py does the same for tunneld.
+the same processes when there had been none, for each relay and session; all is
+taken once. Runs in a network namespace of its own; scale_sessions.py does the
+same for tunneld.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import sys
 import time
 
 import subjects
+from guests import GUESTS
 from place import Absent, shout
 from relays import children, wait_for_port
 from scale_sessions import measure_wrk
@@ -25,7 +28,7 @@ from scale_world import (Failed, Holders, ScaleWorld, add_options,
                          count_descriptors, descriptors, machine, memory,
                          run_inside, show_json, wait_until)
 
-SUBJECTS = ("haproxy", "nginx", "ssh", "stunnel")
+SUBJECTS = ("haproxy", "nginx", "ssh", "stunnel", *GUESTS)
 # Descriptors that a relay needs for a session.
 NEEDED = {"ssh": 1, "splice-loop": 6}
 SPARE = 600
@@ -36,7 +39,7 @@ def options():
     add_options(parser)
     parser.add_argument("--subjects", default=",".join(SUBJECTS))
     parser.add_argument("--sessions", type=int, default=9000)
-    parser.add_argument("--seconds", type=float, default=2,
+    parser.add_argument("--seconds", type=int, default=2,
                         help="that requests are measured")
     args = parser.parse_args()
     args.subjects = args.subjects.split(",")
@@ -70,6 +73,7 @@ def measure(world, name, args):
         if served != count:
             raise Failed(f"{name}: the service has {served} sessions, "
                          f"not {count}")
+        world.check_congestion()
         beside = measure_wrk(subject, args.seconds, False)
     finally:
         holders.close()
@@ -81,7 +85,7 @@ def measure(world, name, args):
 
 
 def run(args, directory):
-    world = ScaleWorld(directory)
+    world = ScaleWorld(directory, args.congestion)
     results = {}
     try:
         world.start_services()
@@ -107,7 +111,7 @@ def main():
               f"for each, in each relay; CPU us of both for a request: "
               f"{one['us_alone']:.1f}, beside them {one['us_beside']:.1f}",
               file=sys.stderr if args.json == "-" else sys.stdout)
-    show_json(args, {"machine": machine(args.build), "relays": results})
+    show_json(args, {"machine": machine(args), "relays": results})
 
 
 if __name__ == "__main__":

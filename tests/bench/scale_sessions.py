@@ -18,9 +18,9 @@ request costs more where many are open.
 Runs in a network namespace of its own. A daemon's memory is that of its
 process with the sessions, less that of the same process when its link was up
 and there had been none; what sockets take is the kernel's, of the whole chain
-(user, two daemons, service), and told apart. The users are split over
-processes; nginx is the service. CPU is what the scheduler counted, of both
-daemons, all threads.
+(user, two daemons, service), and told apart. All of that is taken once; cost is
+the median of --rounds. The users are split over processes; nginx is the
+service. CPU is what the scheduler counted, of both daemons, all threads.
 """
 
 import argparse
@@ -30,6 +30,7 @@ import subprocess
 import sys
 import time
 
+from place import need
 from scale_world import (Daemon, Failed, Holders, ScaleWorld, add_options,
                          count_descriptors, cpu, daemon_config, descriptors,
                          kernel_memory, machine, memory, run_inside,
@@ -42,7 +43,6 @@ FLAT = 1.15         # the dearest level by the cheapest
 RESERVE = 1280      # descriptors that tunneld keeps from users
 SPARE = 320         # those that are not sessions': most of it is the pool's
 IDLE_CPU = 0.5      # milliseconds in a second: what cannot be told from none
-SETTLE = 14.0       # seconds until all is written down, and nothing is new
 
 
 def options():
@@ -53,8 +53,11 @@ def options():
     parser.add_argument("--sessions", type=int)
     parser.add_argument("--levels", default="10,100,1000,9000")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float,
+    parser.add_argument("--seconds", type=int,
                         help="each measure takes (cost: 2, memory: 10)")
+    parser.add_argument("--settle", type=float, default=14.0,
+                        help="seconds until all is written down, and nothing "
+                        "is new (memory)")
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     args.kinds = (args.kinds or
@@ -151,8 +154,9 @@ def measure_memory(world, kind, args):
     # A user of his own sees first how long an answer is.
     holders = Holders(pair.port, count)
     try:
-        time.sleep(SETTLE)
+        time.sleep(args.settle)
         check_open(pair, count)
+        world.check_congestion()
         after, full = pair.look(), kernel_memory()
         idle = idle_cpu(pair, seconds)
         check_open(pair, count)
@@ -210,8 +214,7 @@ def measure_wrk(pair, seconds, close):
     """Microseconds of both daemons for a request."""
     before, spent = pair.world.served()[1], pair.cpu()
     run = subprocess.run(
-        ["wrk", "-t1", f"-c{USERS}", f"-d{max(round(seconds), 1)}s",
-         "--timeout", "10s",
+        [need("wrk"), "-t1", f"-c{USERS}", f"-d{seconds}s", "--timeout", "10s",
          *(["-H", "Connection: close"] if close else []),
          f"http://127.0.0.1:{pair.port}/"],
         stdout=subprocess.PIPE, text=True, check=True, timeout=60)
@@ -255,6 +258,7 @@ def measure_cost(world, kind, args):
                    lambda: world.served()[0] <= sum(levels))
         if world.served()[0] != sum(levels):
             raise Failed(f"the service has {world.served()[0]} sessions")
+        world.check_congestion()
         for _ in range(args.rounds):
             for level, (pair, holders) in pairs.items():
                 values = rounds[level]
@@ -295,7 +299,7 @@ def show_cost(results):
 
 
 def run(args, directory):
-    world = ScaleWorld(directory)
+    world = ScaleWorld(directory, args.congestion)
     results = {}
     try:
         world.start_services()
@@ -320,7 +324,7 @@ def main():
         else show_cost(results)
     if args.json == "-":
         sys.stdout = text
-    show_json(args, {"machine": machine(args.build), args.what: results,
+    show_json(args, {"machine": machine(args), args.what: results,
                      "missed": missed})
     sys.exit(1 if missed and args.check else 0)
 

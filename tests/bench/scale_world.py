@@ -19,7 +19,8 @@ import time
 import urllib.request
 
 import place
-from relays import Failed, World
+from place import Absent, Failed, need
+from relays import World, tied
 
 PORTS = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -29,6 +30,8 @@ LOAD = pathlib.Path(__file__).with_name("scale_load.py")
 def add_options(parser):
     parser.add_argument("--build", default=str(place.TOP), metavar="DIR")
     parser.add_argument("--congestion", default="cubic")
+    parser.add_argument("--preload", action="store_true",
+                        help="set it by a preloaded library, not the sysctl")
     parser.add_argument("--json", metavar="FILE", help="- is the output")
     parser.add_argument("--keep-log", metavar="FILE",
                         help="what the daemons said")
@@ -37,9 +40,12 @@ def add_options(parser):
 def go_inside(args):
     """A namespace of our own, and as many descriptors as we may have."""
     place.go_inside()
+    need("ss", "iproute2")
+    need("wrk", "wrk")
     directory = tempfile.mkdtemp(prefix="bench-")
     atexit.register(shutil.rmtree, directory)
-    os.environ.update(place.set_congestion(args.congestion, directory))
+    os.environ.update(place.set_congestion(args.congestion, directory,
+                                           args.preload))
     # connect() searches the longer the more ports to one address are in use:
     # that is the kernel's, and comes of all being on one machine.
     with contextlib.suppress(OSError):
@@ -48,22 +54,24 @@ def go_inside(args):
 
 def run_inside(run, args):
     """What run gives there, with a directory of its own; a failure is told."""
-    go_inside(args)
-    with tempfile.TemporaryDirectory(prefix="bench-scale-") as directory:
-        try:
+    try:
+        go_inside(args)
+        with tempfile.TemporaryDirectory(prefix="bench-scale-") as directory:
             return run(args, directory)
-        except Failed as error:
-            sys.exit(f"bench: {error}")
+    except (Absent, Failed) as error:
+        sys.exit(f"bench: {error}")
 
 
 def descriptors():
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def machine(build):
-    """What figures mean nothing without."""
-    return {**place.machine(), "versions": place.versions(build),
-            "congestion": place.CONTROL.read_text(encoding="ascii").strip()}
+def machine(args):
+    """What figures mean nothing without. All connections were looked at:
+    ScaleWorld.check_congestion()."""
+    return {**place.machine(), "versions": place.versions(args.build),
+            "congestion": args.congestion,
+            "preloaded": "BENCH_CONGESTION" in os.environ}
 
 
 # --- of a process -----------------------------------------------------------
@@ -135,10 +143,9 @@ class Daemon:
     def start(self):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--",
-                 f"{self.build}/tunneld", "-f", "--no-master", "-c",
-                 str(self.config)], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log)
+                tied(f"{self.build}/tunneld", "-f", "--no-master", "-c",
+                     self.config),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.world.processes.append(self.process)
 
     @property
@@ -178,6 +185,13 @@ def daemon_config(world, name, log_level="warning", more=""):
 class ScaleWorld(World):
     """With nothing behind it but nginx, for as many as can come."""
 
+    def __init__(self, directory, congestion):
+        super().__init__(directory, None, congestion)
+
+    def check_congestion(self):
+        """Of all connections that there are now."""
+        place.check_congestion(self.congestion)
+
     def start_services(self):
         self.start_web("keepalive_timeout 1h; keepalive_time 10h; "
                        "reset_timedout_connection off;")
@@ -208,8 +222,8 @@ class Holders:
         self.processes = []
         for first in range(0, count, share):
             self.processes.append(subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-B",
-                 str(LOAD), str(port), str(min(share, count - first))],
+                tied(sys.executable, "-B", LOAD, port,
+                     min(share, count - first)),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
         held = sum(int(self.read(one).split()[1]) for one in self.processes)
         if held != count:

@@ -6,6 +6,7 @@ from guests import GUESTS
 from subjects import label
 
 WIDTH = 80
+CORES = 2       # that the goals were set for
 FIRST = 24
 TITLES = {
     "sessions": "New connections: {users} users, \"Connection: close\"",
@@ -46,6 +47,9 @@ def show_head(document):
         lines.append("FEWER THAN FIVE ROUNDS: a look, not figures to cite")
     for name, why in document["absent"].items():
         lines += wrap(f"ABSENT: {name}: {why}")
+    for one in document.get("again", []):
+        lines += wrap(f"REPEATED: {one['congestion']} {one['measure']}: "
+                      f"{one['why']}")
     return lines
 
 
@@ -141,6 +145,8 @@ def show_scale(scale):
     lines = [""] if scale.get("failed") else []
     for name, why in scale.get("failed", {}).items():
         lines += wrap(f"FAILED, no figures: {name}: {why[-300:]}")
+    if scale.get("congestion") and scale["tables"]:
+        lines += ["", f"Many sessions and links; {scale['congestion']}"]
     for title, heads, rows in scale.get("tables", []):
         lines += ["", *title.splitlines(), row("", heads)]
         lines += [row(first, cells) for first, *cells in rows]
@@ -154,10 +160,13 @@ def goal_text(goal):
     return f"{goal['measure']}{unit}: {goal['of']} / {goal['to']}"
 
 
-def show_goals(goals):
+def show_goals(goals, cores=CORES):
     if not goals:
         return []
     lines = ["", f"{'Goals':<52}{'median':>8}   wanted"]
+    if cores != CORES:
+        lines.append(f"GOALS ARE FOR {CORES} CORES, and this machine has "
+                     f"{cores}: met or missed, they tell little")
     for goal in goals:
         under = goal["congestion"]
         text = (f"{under} " if under else "") + goal_text(goal)
@@ -215,7 +224,8 @@ def show(document):
             lines += show_requests(summary, congestion, name, words)
         lines += show_echo(summary, congestion, words)
     lines += show_scale(document["scale"])
-    lines += show_builds(document["runs"]) + show_goals(document["goals"])
+    lines += show_builds(document["runs"])
+    lines += show_goals(document["goals"], document["machine"]["cores"])
     lines += show_bound(document["runs"])
     return "\n".join(lines) + "\n"
 
