@@ -15,6 +15,7 @@ os.environ["PATH"] += ":/usr/sbin:/sbin"
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 CONTROL = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
+BUFFERS = tuple(CONTROL.with_name(name) for name in ("tcp_rmem", "tcp_wmem"))
 INSIDE = "BENCH_INSIDE"
 CC = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
 # How each program says its version.

@@ -107,6 +107,16 @@ def test_goals_are_for_two_cores():
                for line in show.show_goals(goals, 64))
 
 
+def test_without_a_namespace_nothing_is_run(tmp_path):
+    """It would set the congestion control of the machine."""
+    done = subprocess.run(
+        ["/usr/bin/python3", os.path.join(BENCH, "scale_links.py")],
+        env={**os.environ, "UNSHARE": "/bin/false"}, capture_output=True,
+        text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "no network namespace can be had" in done.stderr
+
+
 def run_script(directory, script, *words, **environment):
     """What a small run of it writes."""
     skip_without_tools()
