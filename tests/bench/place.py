@@ -39,7 +39,7 @@ def need(program, package=None):
     named = os.environ.get(variable)
     path = shutil.which(named or program)
     if path is None and named:
-        raise Absent(f"{variable}={named} is not a program that is there")
+        raise Absent(f"{variable}= names no {program} that is there")
     if path is None:
         raise Absent(f"{program} is neither in PATH nor named by {variable}=" +
                      (f" (Debian: {package})" if package else ""))
@@ -89,8 +89,8 @@ def compile_c(directory, name, *more):
     out = pathlib.Path(directory) / source.stem
     compiler = (os.environ.get("CC") or "cc").split()
     if shutil.which(compiler[0]) is None:
-        raise Absent(f"no compiler: {compiler[0]} is not there, and CC= does "
-                     "not name another one (Debian: gcc)")
+        raise Absent("neither is cc in PATH, nor does CC= name a compiler that "
+                     "is there (Debian: gcc)")
     subprocess.run([*compiler, *CC, "-o", out, source, *more],
                    check=True)
     return out

@@ -410,7 +410,7 @@ def test_what_the_environment_names_must_be_there(monkeypatch):
     monkeypatch.setenv("SSH_KEYGEN", "/bin/true")
     assert place.need("ssh-keygen") == "/bin/true"
     monkeypatch.setenv("SSH_KEYGEN", "/no/such/program")
-    with pytest.raises(place.Absent, match="SSH_KEYGEN=/no/such/program"):
+    with pytest.raises(place.Absent, match="SSH_KEYGEN= names no"):
         place.need("ssh-keygen")
     monkeypatch.delenv("SSH_KEYGEN")
     with pytest.raises(place.Absent, match="Debian: it"):
@@ -419,9 +419,9 @@ def test_what_the_environment_names_must_be_there(monkeypatch):
 
 def test_without_a_compiler_there_is_no_bare_loop(monkeypatch, tmp_path):
     monkeypatch.setenv("CC", "no-such-compiler -O2")
-    with pytest.raises(place.Absent, match="no-such-compiler"):
+    with pytest.raises(place.Absent, match="compiler that"):
         place.compile_c(tmp_path, "splice_loop.c")
-    with pytest.raises(place.Failed, match="no-such-compiler"):
+    with pytest.raises(place.Failed, match="compiler that"):
         place.set_congestion("cubic", tmp_path, True)
 
 
