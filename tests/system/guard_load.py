@@ -7,6 +7,7 @@ import socket
 
 import guard_watch
 import harness
+import reloads
 from harness import wait_until
 from services import (connect, listen, parse, read_all, read_exactly,
                       written)
@@ -17,7 +18,12 @@ ANSWER = b"HTTP/1.1 200 OK\r\n\r\n".ljust(300, b"!")
 BLOCK = bytes(MIB)
 STEP_NS = 1000000       # in which a MiB goes its way
 BEAT = 10               # seconds: heartbeat.interval
+REFRESH = 5             # of what an admin sees: the daemon's own timer
 SETTLED = 150           # seconds after which all was done that is done once
+TICK = 0.05             # steps of a daemon that idles: who beats, beats alone
+# One link after the other. Neither whole nor half heartbeats of two links
+# come at the same time, nor with what the daemon does each REFRESH.
+APART = 3.1
 USERS = 50              # of a crowd
 # Nobody else has pipes as this user, whose number the kernel bounds.
 UID = 61000 + os.getpid() % 1000
@@ -95,17 +101,17 @@ class World:
         for trace in self.traces.values():
             trace.count()
 
-    def counted(self, units, bulk=False):
-        """{end: {figure: value}} since begin(), for each of so many units."""
+    def counted(self, units, size):
+        """{end: {figure: value}} since begin(), for each of so many units;
+        what was copied and spliced in so many bytes."""
         self.steps.settle()
         found = {}
         for end, daemon in self.ends.items():
             count = self.traces[end].count()
             asked = self.preloaded[daemon].asked() - self.before[daemon]
-            figures = dict(count.figures(), allocations=asked)
-            if bulk:
-                figures["copied"] = count.copied / MIB
-                figures["spliced"] = count.spliced / MIB
+            figures = dict(count.figures(), allocations=asked,
+                           copied=count.copied / size,
+                           spliced=count.spliced / size)
             found[end] = {name: value / units
                           for name, value in figures.items()}
         return found
@@ -115,7 +121,8 @@ class World:
         with self.steps.hold():
             self.begin()
             load(units)
-            return self.counted(units, load in (self.up, self.down))
+            return self.counted(units, MIB if load in (self.up, self.down)
+                                else 1)
 
     def kept(self):
         """Blocks of memory at each end, once nothing is under way."""
@@ -258,8 +265,7 @@ class Links:
         self.netns = netns
         self.listener = netns.call(listen)
         self.users = []
-        secret = harness.new_secret()
-        peer = dict({"secret": secret}, **peer)
+        peer = dict({"secret": harness.new_secret()}, **peer)
         self.edge = daemon(
             "edge", master=False, gateway=["127.0.0.1:0"],
             peers=[dict(peer, name=name) for name in names],
@@ -268,53 +274,71 @@ class Links:
         self.home = daemon(
             "home", master=False,
             peers=[dict(peer, **{"name": "to-" + name, "as": name})
-                   for name in names],
-            tunnels=[{"name": "web", "peer": "to-" + name,
-                      "connect": written(self.listener)}
-                     for name in names])
+                   for name in names])
+        self.peers = self.home.config.pop("peers")
         self.ends = {"entry": self.edge, "exit": self.home}
         self.preloaded = {one: prepare(one, netns, library)
                           for one in self.ends.values()}
 
-    def start(self, idle):
-        """With so many sessions for each link, whose users say nothing."""
+    def start(self):
+        """Without a link."""
         self.edge.start()
-        for peer in self.home.config["peers"]:
-            peer["connect"] = self.edge.gateway()
         self.home.start()
-        for end in self.ends.values():
-            wait_until(lambda: all(peer["state"] == "up"
-                                   for peer in end.admin("peers")), 20,
-                       "the links of %s to be up" % end.name)
-        self.users = self.netns.call(
-            lambda: [connect(tunnel["listen"])
-                     for tunnel in self.edge.admin("tunnels")
-                     for _ in range(idle)])
+        self.steps = guard_watch.Steps(self.preloaded)
+
+    def add_link(self, peer):
+        """By a reload, so that it begins now."""
+        self.home.config.setdefault("peers", []).append(
+            dict(peer, connect=self.edge.gateway()))
+        self.home.config.setdefault("tunnels", []).append(
+            {"name": "web", "peer": peer["name"],
+             "connect": written(self.listener)})
+        reloads.apply(self.home)
+        # Lanes and reserves come after the link.
+        wait_until(lambda: self.edge.ready(peer["as"]) >= 2, 20,
+                   "the link %s with all its lanes or its reserve" %
+                   peer["as"])
+
+    def add_user(self, address):
+        """He opens a session, and says nothing."""
+        self.users.append(self.netns.call(lambda: connect(address)))
+        self.steps.settle()
+
+    def pass_time(self, seconds):
+        self.steps.pass_time(seconds, self.preloaded, TICK)
+
+    def spread(self, idle):
+        """Links, with so many sessions each, none of which begins when
+        another does, or is due with it."""
+        self.steps.pass_time(REFRESH, self.preloaded, REFRESH)
+        for peer in self.peers:
+            self.pass_time(APART)
+            self.add_link(peer)
+        entries = [tunnel["listen"] for tunnel in self.edge.admin("tunnels")]
+        for _ in range(idle):
+            for address in entries:
+                self.pass_time(BEAT / (idle * len(entries)))
+                self.add_user(address)
         for end in self.ends.values():
             wait_until(lambda: [one["state"] for one in end.sessions()] ==
                        len(self.users) * ["open"], 20,
                        "all sessions to be open")
-        # Lanes and reserves come after the links.
-        wait_until(lambda: all(self.edge.ready(peer["name"]) >= 2
-                               for peer in self.edge.config["peers"]), 20,
-                   "all lanes and reserves")
 
-    def measure(self, seconds):
+    def measure(self, idle, seconds):
         """{end: {figure: value}} of a while in which nothing is asked."""
-        steps = guard_watch.Steps(self.preloaded)
-        traces = {end: guard_watch.Trace(one)
-                  for end, one in self.ends.items()}
+        traces = {}
         try:
-            with steps.hold():
-                steps.pass_time(SETTLED, self.preloaded)
-                # From here on all that beats does so at the same time.
-                steps.pass_time(BEAT, self.preloaded, BEAT)
-                steps.pass_time(BEAT, self.preloaded)
+            with self.steps.hold():
+                self.spread(idle)
+                self.pass_time(SETTLED)
+                for end, one in self.ends.items():
+                    traces[end] = guard_watch.Trace(one)
+                self.steps.settle()
                 before = {end: self.preloaded[one].wakes()
                           for end, one in self.ends.items()}
                 for trace in traces.values():
                     trace.count()
-                steps.pass_time(seconds, self.preloaded)
+                self.pass_time(seconds)
                 return {end: dict(traces[end].count().figures(),
                                   wakes=self.preloaded[one].wakes() -
                                   before[end])

@@ -211,6 +211,8 @@ class Steps:
                    for each in self.preloaded.values()):
                 with self.take_turns(*order):
                     self.move_clocks(self.now)
+            else:
+                self.move_clocks(self.now)
 
 
 def resting(pid):
