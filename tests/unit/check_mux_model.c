@@ -2,232 +2,50 @@
 /*
  * Two machines and the frames between them, driven by random holders: bytes
  * arrive as they were sent, no credit is ever exceeded, endings are what the
- * other end did, and in the end nothing is left of any channel.
+ * other end did, and in the end nothing is left of any channel. Some sessions
+ * carry so much that their windows are granted anew, and grow; some of that
+ * goes through pipes; idle windows shrink, and some are evicted.
  */
-#include "check_mux.h"
+#include "mux_model.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define CHANNELS 40
-#define FRAMES 4096
+#define LARGE_LIMIT (4u << 20)
 
-struct frame {
-	uint32_t id; /* DATA */
-	size_t len;
-	uint8_t *bytes;
-	bool data;
-};
-
-struct wire { /* in one direction */
-	struct frame frames[FRAMES];
-	size_t first, n;
-};
-
-struct end;
-
-struct session {
-	struct mux_channel *channel;
-	struct end *end;
-	struct session *other;
-	unsigned number;
-	uint64_t sent, got, limit;
-	bool opened, answered, fin, eof, reset, aborted, refused, done;
-};
-
-struct end {
-	struct mux *mux;
-	struct mux_memory memory;
-	struct end *far;
-	struct wire out;
-	struct session sessions[CHANNELS * 50];
-	unsigned n;
-	double now;
-};
-
-static struct end ends[2];
-static unsigned opened;
-static uint64_t state;
-
-static uint32_t
-random_below(uint32_t below)
+/* The first bytes of a frame, where a relay has a pipe. */
+static void
+fill_pipe(struct session *session, const uint8_t *bytes, size_t len)
 {
-	uint64_t z = state += UINT64_C(0x9e3779b97f4a7c15);
-
-	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-	return (uint32_t)((z ^ z >> 31) % below);
+	session->pipe = realloc(session->pipe, session->in_pipe + len);
+	memcpy(session->pipe + session->in_pipe, bytes, len);
+	session->in_pipe += len;
+	mux_set_piped(session->channel, session->in_pipe);
+	seen.piped++;
 }
 
-static uint8_t
-byte_at(unsigned number, bool ours, uint64_t at)
-{
-	return (uint8_t)((at * 31 + number * 7 + ours) >> 2);
-}
-
-/* The sessions of one number are at the same place at both ends. */
+/* Some keep up with whatever comes. */
 static bool
-is_ours(const struct session *session)
+is_keen(const struct session *session)
 {
-	return session->end == &ends[session->number % 2];
+	return session->number % 24 == 1;
 }
 
-static void
-push(struct end *end, uint8_t *bytes, size_t len, uint32_t id, bool data)
+/* The first bytes of a frame wait, somewhere: how many. */
+static size_t
+put_aside(struct session *session, const struct frame *frame)
 {
-	struct wire *out = &end->out;
+	size_t half = frame->len / 2;
 
-	ck_assert_uint_lt(out->n, FRAMES);
-	out->frames[(out->first + out->n++) % FRAMES] = (struct frame){
-		.id = id,
-		.len = len,
-		.bytes = bytes,
-		.data = data
-	};
-}
-
-static void
-emit_all(struct end *end)
-{
-	uint8_t frame[WIRE_FRAME_MAX], *copy;
-	size_t len;
-
-	while (end->out.n < FRAMES / 2 &&
-	    (len = mux_emit(end->mux, frame)) > 0) {
-		copy = malloc(len);
-		memcpy(copy, frame, len);
-		push(end, copy, len, 0, false);
-	}
-}
-
-static void
-send_some(struct session *session)
-{
-	size_t len = mux_allowance(session->channel);
-	uint8_t *bytes;
-	uint64_t left = session->limit - session->sent;
-
-	if (session->fin || session->end->out.n >= FRAMES / 2)
-		return;
-	if (left == 0) {
-		session->fin = true;
-		mux_finish(session->channel);
-		return;
-	}
-	len = len < left ? len : (size_t)left;
-	if (len > 1)
-		len = 1 + random_below((uint32_t)len);
-	if (len == 0) {
-		mux_wait(session->channel);
-		return;
-	}
-	if (len > 20000)
-		len = 20000;
-	emit_all(session->end); /* OPEN goes before its bytes */
-	bytes = malloc(len);
-	for (size_t i = 0; i < len; i++)
-		bytes[i] = byte_at(session->number, is_ours(session),
-		    session->sent + i);
-	session->sent += len;
-	mux_sent(session->channel, len);
-	push(session->end, bytes, len, mux_id(session->channel), true);
-}
-
-static void
-close_session(struct session *session, bool abort)
-{
-	mux_close(session->channel, abort, 0);
-	session->channel = NULL;
-	session->done = true;
-	session->aborted |= abort;
-}
-
-static void
-read_some(struct session *session)
-{
-	const uint8_t *data;
-	size_t len, i;
-
-	switch (mux_peek(session->channel, &data, &len)) {
-	case MUX_BYTES:
-		len = 1 + random_below((uint32_t)len);
-		for (i = 0; i < len; i++)
-			if (data[i] !=
-			    byte_at(session->number, !is_ours(session),
-				session->got + i))
-				ck_abort_msg("a byte is wrong");
-		session->got += len;
-		mux_consume(session->channel, len, session->end->now, 0.5);
-		return;
-	case MUX_NOTHING:
-		return;
-	case MUX_EOF:
-		session->eof = true;
-		ck_assert(session->other->fin);
-		ck_assert_uint_eq(session->got, session->other->sent);
-		if (session->fin)
-			close_session(session, false);
-		return;
-	default:
-		session->reset = true;
-		ck_assert(session->other->aborted || session->other->reset ||
-		    session->other->refused);
-		close_session(session, true);
-	}
-}
-
-static void
-answer(struct session *session)
-{
-	struct wire_refusal refusal = { .code = WIRE_FAILED_LIMIT };
-
-	session->answered = true;
-	if (random_below(10) == 0) {
-		session->refused = true;
-		session->done = true;
-		mux_refuse(session->channel, &refusal);
-		session->channel = NULL;
-		return;
-	}
-	mux_accept(session->channel);
-}
-
-static void
-act(struct session *session)
-{
-	if (session->done || session->channel == NULL)
-		return;
-	if (!is_ours(session) && !session->answered) {
-		if (random_below(4) == 0)
-			answer(session);
-		else if (random_below(20) == 0)
-			close_session(session, true);
-		return;
-	}
-	if (random_below(150) == 0) {
-		close_session(session, true);
-		return;
-	}
-	if (random_below(2) == 0)
-		send_some(session);
-	if (session->channel != NULL && session->answered &&
+	if (half == 0 || is_keen(session) || random_below(3) == 0)
+		return 0;
+	if (session->answered && mux_kept(session->channel) == 0 &&
 	    random_below(2) == 0)
-		read_some(session);
-}
-
-static void
-open_one(struct end *end)
-{
-	struct wire_open open = { .tunnel = "t", .source = "unix:" };
-	struct session *session;
-	unsigned number = end->n * 2 + (unsigned)(end == &ends[1]);
-
-	session = &end->sessions[number];
-	memcpy(open.uid, &number, sizeof number);
-	session->channel = mux_open(end->mux, &open, session);
-	ck_assert_ptr_nonnull(session->channel);
-	end->n++;
-	opened++;
+		fill_pipe(session, frame->bytes, half);
+	else
+		ck_assert_int_eq(mux_keep(session->channel, frame->bytes, half),
+		    0);
+	return half;
 }
 
 static void
@@ -236,7 +54,7 @@ deliver_data(struct end *end, const struct frame *frame)
 	struct mux_channel *channel = NULL;
 	struct session *session;
 	const uint8_t *data;
-	size_t left, len, half = frame->len / 2;
+	size_t left, len, half;
 	const char *why;
 
 	why = mux_on_data(end->mux, frame->id, frame->len, &channel);
@@ -244,12 +62,12 @@ deliver_data(struct end *end, const struct frame *frame)
 	if (channel == NULL)
 		return;
 	session = mux_holder(channel);
-	if (half > 0)
-		ck_assert_int_eq(mux_keep(channel, frame->bytes, half), 0);
+	half = put_aside(session, frame);
 	mux_lend(channel, frame->bytes + half, frame->len - half);
 	/* Somebody who reads while it is lent, as a relay does. */
-	if (random_below(2) == 0)
-		while (session->answered && random_below(4) != 0 &&
+	if (is_keen(session) || random_below(2) == 0)
+		while (session->answered &&
+		    (is_keen(session) || random_below(4) != 0) &&
 		    mux_peek(channel, &data, &len) == MUX_BYTES)
 			read_some(session);
 	left = mux_settle(channel);
@@ -318,6 +136,18 @@ take_turns(struct end *end)
 		send_some(mux_holder(channel));
 }
 
+/* A little later, or a long time: then what idles shrinks. */
+static void
+pass_time(struct end *end)
+{
+	end->now += random_below(100) / 1000000.0;
+	if (random_below(100) != 0)
+		return;
+	if (random_below(3) == 0)
+		end->now += random_below(15000) / 1000.0;
+	mux_age(end->mux, end->now);
+}
+
 static unsigned
 live(void)
 {
@@ -331,18 +161,20 @@ begin(uint64_t seed)
 	unsigned s;
 
 	memset(ends, 0, sizeof ends);
-	state = seed;
+	memset(&seen, 0, sizeof seen);
+	random_state = seed;
+	rtt = seed % 3 == 0 ? 0.0001 : seed % 3 == 1 ? 0.5 : -1;
 	opened = 0;
 	for (i = 0; i < 2; i++) {
 		struct end *end = &ends[i];
 		struct mux_params params = { .dialler = i == 0,
-			.window_max = 1 << 20,
+			.window_max = WINDOW_LIMIT,
 			.memory = &end->memory };
 
 		end->memory.bound = 2 << 20;
 		end->mux = mux_new(&params);
 		end->far = &ends[!i];
-		for (s = 0; s < CHANNELS * 50; s++) {
+		for (s = 0; s < SESSIONS; s++) {
 			end->sessions[s].end = end;
 			end->sessions[s].number = s;
 			end->sessions[s].other = &ends[!i].sessions[s];
@@ -350,6 +182,9 @@ begin(uint64_t seed)
 			end->sessions[s].limit = (s * 2654435761u) % 100000;
 			if (s % 3 == 0)
 				end->sessions[s].limit = s % 100;
+			if (s % 24 == 1 || s % 24 == 10)
+				end->sessions[s].limit = LARGE_LIMIT / 4 +
+				    (s * 2654435761u) % (LARGE_LIMIT / 4 * 3);
 		}
 	}
 }
@@ -374,12 +209,12 @@ step(unsigned total)
 	struct end *end = &ends[random_below(2)];
 	unsigned number;
 
-	end->now += random_below(100) / 1000.0;
+	pass_time(end);
 	if (opened < total && mux_count(end->mux) < CHANNELS &&
 	    random_below(3) == 0)
 		open_one(end);
 	number = random_below(2 * (ends[0].n + ends[1].n) + 1);
-	if (number < CHANNELS * 50)
+	if (number < SESSIONS)
 		act(&end->sessions[number]);
 	switch (random_below(4)) {
 	case 0:
@@ -414,6 +249,7 @@ START_TEST(random_interleavings)
 				act(&ends[i].sessions[s]);
 			take_turns(&ends[i]);
 			emit_all(&ends[i]);
+			pass_time(&ends[i]);
 			while (ends[i].out.n > 0)
 				deliver(&ends[i]);
 		}
@@ -421,6 +257,10 @@ START_TEST(random_interleavings)
 	for (i = 0; i < 2; i++)
 		while (ends[i].out.n > 0)
 			deliver(&ends[i]);
+	ck_assert_uint_gt(seen.windows, 0);
+	ck_assert_uint_gt(seen.grown, 0);
+	ck_assert_uint_gt(seen.evicted, 0);
+	ck_assert_uint_gt(seen.piped, 0);
 	finish();
 }
 END_TEST
