@@ -31,23 +31,15 @@ START_TEST(early_bytes_and_the_first_window)
 }
 END_TEST
 
-/* Passes on what came in pieces, all in that many seconds. */
+/* All that is granted now. */
 static uint32_t
-window_after(uint32_t len, double *now, double seconds)
+granted(void)
 {
-	struct mux_channel *out;
 	uint8_t frame[WIRE_FRAME_MAX];
 	struct wire_message msg;
-	uint32_t grant = 0, n;
+	uint32_t grant = 0;
 	size_t used, size;
 
-	*now += seconds;
-	while (len > 0) {
-		n = len < 10000 ? len : 10000;
-		ck_assert_ptr_null(mux_on_data(mux, 1, n, &out));
-		mux_passed(channel, n, *now, 0.1);
-		len -= n;
-	}
 	while ((size = mux_emit(mux, frame)) > 0) {
 		ck_assert_int_eq(wire_decode(frame, size, &msg, &used),
 		    WIRE_OK);
@@ -55,6 +47,29 @@ window_after(uint32_t len, double *now, double seconds)
 		grant += msg.window.credit;
 	}
 	return grant;
+}
+
+static void
+pass(uint32_t len, double now, double rtt)
+{
+	struct mux_channel *out;
+	uint32_t n;
+
+	while (len > 0) {
+		n = len < 10000 ? len : 10000;
+		ck_assert_ptr_null(mux_on_data(mux, 1, n, &out));
+		mux_passed(channel, n, now, rtt);
+		len -= n;
+	}
+}
+
+/* Passes on what came in pieces, all in that many seconds. */
+static uint32_t
+window_after(uint32_t len, double *now, double seconds)
+{
+	*now += seconds;
+	pass(len, *now, 0.1);
+	return granted();
 }
 
 START_TEST(windows_grow_and_fall_back)
@@ -131,6 +146,140 @@ START_TEST(windows_shrink_when_memory_is_near)
 	mux_accept(channel);
 	ck_assert_uint_eq(emit(WIRE_OPENED).opened.window, MUX_EARLY);
 	memory.kept -= 7 << 20;
+}
+END_TEST
+
+/* --- nearby and far ----------------------------------------------------------- */
+
+#define NEARBY 0.0001
+#define FAR 0.1
+#define AT_ONCE 0.0001
+#define QUICK 0.005 /* many round trips nearby, and a turn of the loops */
+
+static double at;
+static uint32_t used; /* of the window: what may come, and what waits */
+
+static uint32_t
+window_now(void)
+{
+	return MUX_WINDOW + (uint32_t)memory.grown;
+}
+
+/* Half of the window has gone, after so many seconds: the one that follows. */
+static uint32_t
+half_goes(double seconds, double rtt)
+{
+	at += seconds;
+	pass(used - window_now() / 2, at, rtt);
+	ck_assert_uint_gt(granted(), 0);
+	used = window_now();
+	return used;
+}
+
+static void
+keep(uint32_t len)
+{
+	static const uint8_t data[MUX_WINDOW];
+	struct mux_channel *out;
+
+	ck_assert_ptr_null(mux_on_data(mux, 1, len, &out));
+	ck_assert_int_eq(mux_keep(channel, data, len), 0);
+}
+
+static void
+read_kept(uint32_t len, double rtt)
+{
+	mux_consume(channel, len, at, rtt);
+	used -= len;
+	nothing_due();
+}
+
+/* Open, and nobody was in a hurry so far. */
+static void
+begin_slowly(double rtt)
+{
+	reach(OURS);
+	at = 100;
+	used = MUX_WINDOW;
+	ck_assert_uint_eq(half_goes(1, rtt), MUX_WINDOW);
+}
+
+START_TEST(windows_nearby_grow_while_nothing_waits)
+{
+	uint32_t window;
+
+	begin_slowly(NEARBY);
+	ck_assert_uint_eq(half_goes(0.02, NEARBY), MUX_WINDOW);
+	/* As far as a pipe holds it; even where no round trip is known. */
+	ck_assert_uint_eq(half_goes(QUICK, NEARBY), 2 * MUX_WINDOW);
+	ck_assert_uint_eq(half_goes(QUICK, -1), 4 * MUX_WINDOW);
+	ck_assert_uint_eq(half_goes(QUICK, NEARBY), 4 * MUX_WINDOW);
+	ck_assert_uint_eq(half_goes(QUICK, -1), 4 * MUX_WINDOW);
+	/* Beyond that within two round trips alone. */
+	for (window = 4 * MUX_WINDOW; window < 16 << 20; window *= 2)
+		ck_assert_uint_eq(half_goes(AT_ONCE, NEARBY), 2 * window);
+	ck_assert_uint_eq(half_goes(AT_ONCE, NEARBY), 16 << 20);
+}
+END_TEST
+
+START_TEST(windows_nearby_stay_while_something_waits)
+{
+	struct mux_channel *out;
+
+	begin_slowly(NEARBY);
+	ck_assert_ptr_null(mux_on_data(mux, 1, 1000, &out));
+	mux_set_piped(channel, 1000);
+	ck_assert_uint_eq(half_goes(AT_ONCE, NEARBY), MUX_WINDOW);
+	ck_assert_uint_eq(half_goes(AT_ONCE, NEARBY), MUX_WINDOW);
+	/* Once the pipe is empty he may have more. */
+	mux_set_piped(channel, 0);
+	mux_passed(channel, 1000, at, NEARBY);
+	used -= 1000;
+	ck_assert_uint_eq(half_goes(AT_ONCE, NEARBY), 2 * MUX_WINDOW);
+}
+END_TEST
+
+/* What is kept is copied: less of it, and then slowly more. */
+START_TEST(windows_nearby_shrink_by_what_was_kept)
+{
+	uint32_t window = 4 * MUX_WINDOW;
+
+	begin_slowly(NEARBY);
+	half_goes(QUICK, NEARBY);
+	ck_assert_uint_eq(half_goes(QUICK, NEARBY), window);
+	keep(1000);
+	ck_assert_uint_eq(half_goes(AT_ONCE, NEARBY), window -= 1000);
+	read_kept(1000, NEARBY);
+	window += window / 8;
+	ck_assert_uint_eq(half_goes(QUICK, NEARBY), window);
+	keep(MUX_WINDOW);
+	keep(MUX_WINDOW / 4);
+	ck_assert_uint_eq(half_goes(AT_ONCE, NEARBY), window -= window / 4);
+	read_kept(MUX_WINDOW / 4 * 5, NEARBY);
+	while (window > MUX_WINDOW) {
+		keep(60000);
+		window -= window - MUX_WINDOW < 60000 ? window - MUX_WINDOW :
+							60000;
+		ck_assert_uint_eq(half_goes(AT_ONCE, NEARBY), window);
+		read_kept(60000, NEARBY);
+	}
+	keep(60000);
+	ck_assert_uint_eq(half_goes(AT_ONCE, NEARBY), MUX_WINDOW);
+	read_kept(60000, NEARBY);
+	ck_assert_uint_eq(half_goes(AT_ONCE, NEARBY), MUX_WINDOW / 8 * 9);
+}
+END_TEST
+
+/* From afar bytes come in bursts: that some wait says nothing. */
+START_TEST(windows_from_afar_grow_whatever_waits)
+{
+	begin_slowly(FAR);
+	keep(1000);
+	ck_assert_uint_eq(half_goes(FAR, FAR), 2 * MUX_WINDOW);
+	ck_assert_uint_eq(half_goes(FAR, FAR), 4 * MUX_WINDOW);
+	ck_assert_uint_eq(half_goes(3 * FAR, FAR), 4 * MUX_WINDOW);
+	read_kept(1000, FAR);
+	ck_assert_uint_eq(half_goes(FAR, FAR), 8 * MUX_WINDOW);
 }
 END_TEST
 
@@ -325,6 +474,10 @@ check_mux_credit(void)
 	tcase_add_test(tc, windows_grow_and_fall_back);
 	tcase_add_test(tc, windows_of_idle_ones_shrink);
 	tcase_add_test(tc, windows_shrink_when_memory_is_near);
+	tcase_add_test(tc, windows_nearby_grow_while_nothing_waits);
+	tcase_add_test(tc, windows_nearby_stay_while_something_waits);
+	tcase_add_test(tc, windows_nearby_shrink_by_what_was_kept);
+	tcase_add_test(tc, windows_from_afar_grow_whatever_waits);
 	tcase_add_test(tc, who_reads_nothing_gets_no_credit);
 	tcase_add_test(tc, who_is_evicted_gets_no_credit);
 	tcase_add_test(tc, lent_bytes_come_behind_kept_ones);
