@@ -285,7 +285,7 @@ class Lane:
 
     def __init__(self, sock, dialler):
         self.sock = sock
-        self.first = 1 if dialler else 2
+        self.first, self.theirs = (1, 2) if dialler else (2, 1)
 
     def send(self, *frames):
         self.sock.sendall(b"".join(frames))

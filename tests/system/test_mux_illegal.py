@@ -8,8 +8,8 @@ import struct
 import pytest
 
 import forge
-from handmade import (DATA, FIN, LANES, RESET, WINDOW, Dialler, data_frame,
-                      open_frame)
+from handmade import (DATA, FIN, LANES, OPENER_LANE, RESET, WINDOW, Dialler,
+                      Gateway, Lane, data_frame, open_frame)
 from harness import new_secret, wait_until
 from services import connect, expect_reset, read_exactly
 
@@ -33,21 +33,49 @@ def answer(kind, channel):
     return forge.frame(kind, *fields, channel=channel)
 
 
-@pytest.fixture
-def edge(daemon, security, echo, listener, closing):
-    """edge(): a daemon, and a peer that dialled it and has two lanes."""
-    secret = new_secret()
+def accepting(daemon, peer, tunnels, closing):
+    """A daemon, and a peer that dialled it and has two lanes."""
     d = daemon("edge", gateway=["127.0.0.1:0"], peers=[
-        {"name": "home", "secret": secret, "security": security,
-         "mode": "mux"}], tunnels=[
-        dict(name="web", peer="home", listen="127.0.0.1:0"),
-        dict(name="out", peer="home", connect=echo.address),
-        dict(name="slow", peer="home", connect=listener.address)]).start()
-    peer = closing(Dialler(d.gateway(), secret, security))
-    d.peer_by_hand = peer
-    d.lanes_by_hand = [closing(peer.lane()) for _ in range(2)]
-    wait_until(lambda: len(d.peer()["lanes"]) == 2, 10, "two lanes")
-    return d
+        dict(peer, name="home")], tunnels=tunnels).start()
+    hand = closing(Dialler(d.gateway(), peer["secret"], peer["security"]))
+    return d, hand, [closing(hand.lane()) for _ in range(2)]
+
+
+def dialling(daemon, peer, tunnels, closing):
+    """A daemon that dialled a peer: the numbers are the other way round."""
+    lanes = []
+
+    def attached(sock, opener):
+        if opener == OPENER_LANE:
+            lanes.append(Lane(sock, dialler=False))
+    hand = closing(Gateway(peer["secret"], peer["security"], attached))
+    d = daemon("home", peers=[dict(peer, name="edge", connect=hand.address,
+                                   pool=0)], tunnels=tunnels).start()
+    wait_until(lambda: len(lanes) == 2, 10, "two lanes to come")
+    return d, hand, lanes
+
+
+SIDES = {"accepts": accepting, "dials": dialling}
+
+
+@pytest.fixture
+def end_that(daemon, security, echo, listener, closing):
+    """end_that("accepts" or "dials"): a daemon and a peer by hand."""
+    def make(side):
+        name = {"accepts": "home", "dials": "edge"}[side]
+        d, d.peer_by_hand, d.lanes_by_hand = SIDES[side](daemon, {
+            "secret": new_secret(), "security": security, "mode": "mux"}, [
+            dict(name="web", peer=name, listen="127.0.0.1:0"),
+            dict(name="out", peer=name, connect=echo.address),
+            dict(name="slow", peer=name, connect=listener.address)], closing)
+        wait_until(lambda: len(d.peer()["lanes"]) == 2, 10, "two lanes")
+        return d
+    return make
+
+
+@pytest.fixture
+def edge(end_that):
+    return end_that("accepts")
 
 
 def begin(lane, channel, tunnel="out"):
@@ -55,45 +83,55 @@ def begin(lane, channel, tunnel="out"):
     lane.expect(forge.OPENED, channel)
 
 
-# Before anything was opened.
-FRESH = {
-    "OPEN with a number of ours": open_frame("out", 2),
-    "OPEN with a number that is not the next": open_frame("out", 5),
-    "OPEN of a channel that is not closed":
-        open_frame("slow", 1) + open_frame("slow", 1),
-    "OPENED of a channel that is not open": answer(forge.OPENED, 2),
-    "FAILED of a channel that is not open": answer(forge.FAILED, 2),
-    "DATA of a channel that is not open": data_frame(1, b"x"),
-    "FIN of a channel that is not open": fin(1),
-    "RESET of a channel that is not open": reset(1),
-    "WINDOW of a channel that is not open": window(2, 1),
-    "WINDOW before OPENED": open_frame("slow", 1) + window(1, 1),
-    "channel 0": reset(0),
-    "bytes that are no frame": struct.pack(">BBHI", FIN, 0, 1025, 1),
-    "a frame of resumption, which was not agreed":
-        struct.pack(">BBHI", 0x24, 0, 0, 0),
-    "a frame that does not belong on a lane": forge.frame(LANES, b"\x02"),
-}
+def fresh(by_hand, by_daemon):
+    """Before anything was opened; each end's first number."""
+    return {
+        "OPEN with a number of ours": open_frame("out", by_daemon),
+        "OPEN with a number that is not the next":
+            open_frame("out", by_hand + 4),
+        "OPEN of a channel that is not closed":
+            open_frame("slow", by_hand) + open_frame("slow", by_hand),
+        "OPENED of a channel that is not open":
+            answer(forge.OPENED, by_daemon),
+        "FAILED of a channel that is not open":
+            answer(forge.FAILED, by_daemon),
+        "DATA of a channel that is not open": data_frame(by_hand, b"x"),
+        "FIN of a channel that is not open": fin(by_hand),
+        "RESET of a channel that is not open": reset(by_hand),
+        "WINDOW of a channel that is not open": window(by_daemon, 1),
+        "WINDOW before OPENED":
+            open_frame("slow", by_hand) + window(by_hand, 1),
+        "channel 0": reset(0),
+        "bytes that are no frame": struct.pack(">BBHI", FIN, 0, 1025, 1),
+        "a frame of resumption, which was not agreed":
+            struct.pack(">BBHI", 0x24, 0, 0, 0),
+        "a frame that does not belong on a lane":
+            forge.frame(LANES, b"\x02"),
+    }
 
-# On channel 1, which is open.
-OPEN = {
-    "OPENED by who opened": answer(forge.OPENED, 1),
-    "FAILED by who opened": answer(forge.FAILED, 1),
-    "DATA without a byte": data_frame(1, b""),
-    "DATA after FIN": fin(1) + data_frame(1, b"x"),
-    "FIN twice": fin(1) + fin(1),
-    "the last FIN before ours": fin(1, 1),
-    "DATA after the last frame": reset(1) + data_frame(1, b"x"),
-    "RESET after the last frame": reset(1) + reset(1),
-    "WINDOW of nothing": window(1, 0),
-    "WINDOW beyond all bounds": window(1, 0xffffffff),
-}
+
+def opened(channel):
+    """Once it is open, by the peer."""
+    return {
+        "OPENED by who opened": answer(forge.OPENED, channel),
+        "FAILED by who opened": answer(forge.FAILED, channel),
+        "DATA without a byte": data_frame(channel, b""),
+        "DATA after FIN": fin(channel) + data_frame(channel, b"x"),
+        "FIN twice": fin(channel) + fin(channel),
+        "the last FIN before ours": fin(channel, 1),
+        "DATA after the last frame":
+            reset(channel) + data_frame(channel, b"x"),
+        "RESET after the last frame": reset(channel) + reset(channel),
+        "WINDOW of nothing": window(channel, 0),
+        "WINDOW beyond all bounds": window(channel, 0xffffffff),
+    }
+
 
 # After OPENED of a channel that the daemon opened.
 ANSWERED = {
     "DATA before OPENED": None,
-    "OPENED twice": answer(forge.OPENED, 2),
-    "FAILED after OPENED": answer(forge.FAILED, 2),
+    "OPENED twice": forge.OPENED,
+    "FAILED after OPENED": forge.FAILED,
 }
 
 
@@ -102,86 +140,100 @@ def ends_alone(d, lane, other, why):
     with contextlib.suppress(ConnectionError):
         while lane.read():
             pass
-    wait_until(lambda: "home: lane lost: %s\n" % why in d.log(), 5,
+    name = d.peer()["name"]
+    wait_until(lambda: "%s: lane lost: %s\n" % (name, why) in d.log(), 5,
                "the reason")
-    other.send(data_frame(1, b"still here"))
-    assert other.expect(DATA, 1) == b"still here"
-    assert d.is_up("home") and not d.peer()["last_error"]
-    assert len(d.peer()["lanes"]) == 1
+    other.send(data_frame(other.first, b"still here"))
+    assert other.expect(DATA, other.first) == b"still here"
+    assert d.is_up(name) and not d.peer()["last_error"]
+    # Who dials has another one soon.
+    wait_until(lambda: len(d.peer()["lanes"]) == len(d.lanes_by_hand) - 1, 5,
+               "that lane to be gone")
     assert not d.peer_by_hand.link.ended
-    other.send(fin(1))
-    other.expect(FIN, 1)
+    other.send(fin(other.first))
+    other.expect(FIN, other.first)
 
 
-@pytest.mark.parametrize("why", list(FRESH) + list(OPEN))
-def test_it_ends_the_lane(edge, why):
-    lane, other = edge.lanes_by_hand
-    begin(other, 1)
-    if why in OPEN:
-        begin(lane, 1, "slow")
-        lane.send(OPEN[why])
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("why", list(fresh(1, 2)) + list(opened(1)))
+def test_it_ends_the_lane(end_that, side, why):
+    d = end_that(side)
+    lane, other = d.lanes_by_hand
+    channel = lane.first
+    begin(other, channel)
+    if why in opened(channel):
+        begin(lane, channel, "slow")
+        lane.send(opened(channel)[why])
     else:
-        lane.send(FRESH[why])
-    ends_alone(edge, lane, other, why)
-    if why in OPEN and "after the last" not in why:
-        assert edge.closed(1, tunnel="slow")[0]["close_reason"] == "link_lost"
+        lane.send(fresh(channel, lane.theirs)[why])
+    ends_alone(d, lane, other, why)
+    if why in opened(channel) and "after the last" not in why:
+        assert d.closed(1, tunnel="slow")[0]["close_reason"] == "link_lost"
 
 
+@pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("why", ANSWERED)
-def test_it_ends_the_lane_of_a_session_of_ours(edge, why):
-    lane, other = edge.lanes_by_hand
-    begin(other, 1)
-    with connect(edge.tunnel("web")["listen"]) as user:
-        assert lane.expect(forge.OPEN, 2)
+def test_it_ends_the_lane_of_a_session_of_ours(end_that, side, why):
+    d = end_that(side)
+    lane, other = d.lanes_by_hand
+    channel = lane.theirs
+    begin(other, other.first)
+    with connect(d.tunnel("web")["listen"]) as user:
+        assert lane.expect(forge.OPEN, channel)
         if ANSWERED[why]:
-            lane.send(answer(forge.OPENED, 2), data_frame(2, b"x"))
+            lane.send(answer(forge.OPENED, channel),
+                      data_frame(channel, b"x"))
             assert read_exactly(user, 1) == b"x"
-            lane.send(ANSWERED[why])
+            lane.send(answer(ANSWERED[why], channel))
             expect_reset(user)
         else:
-            lane.send(data_frame(2, b"x"))
+            lane.send(data_frame(channel, b"x"))
             # It was not answered: it is opened once more, elsewhere.
-            assert other.expect(forge.OPEN, 2)
-            other.send(answer(forge.OPENED, 2), data_frame(2, b"y"))
+            assert other.expect(forge.OPEN, channel)
+            other.send(answer(forge.OPENED, channel),
+                       data_frame(channel, b"y"))
             assert read_exactly(user, 1) == b"y"
-        ends_alone(edge, lane, other, why)
+        ends_alone(d, lane, other, why)
         if ANSWERED[why]:
-            assert edge.closed(1)[0]["close_reason"] == "link_lost"
+            assert d.closed(1)[0]["close_reason"] == "link_lost"
 
 
-def test_more_than_its_credit(edge, listener):
+@pytest.mark.parametrize("side", SIDES)
+def test_more_than_its_credit(end_that, side, listener):
     """The service reads nothing. All of the window is taken, and more is an
     error; a little that was granted just then is not."""
-    lane, other = edge.lanes_by_hand
-    begin(other, 1)
-    begin(lane, 1, "slow")
+    d = end_that(side)
+    lane, other = d.lanes_by_hand
+    channel = lane.first
+    begin(other, channel)
+    begin(lane, channel, "slow")
     service = listener.accept()
     # What the kernel takes for the service is passed on, and granted anew.
     sent, credit = 0, 262144
     while sent < credit:
         size = min(FRAME, credit - sent)
-        lane.send(data_frame(1, bytes(size)))
+        lane.send(data_frame(channel, bytes(size)))
         sent += size
         if sent < credit:
             continue
         lane.sock.sendall(forge.frame(forge.PING, bytes(8)))
-        credit += grants(lane)
-    assert len(edge.peer()["lanes"]) == 2 and len(edge.sessions()) == 2
+        credit += grants(lane, channel)
+    assert len(d.peer()["lanes"]) == 2 and len(d.sessions()) == 2
     with contextlib.suppress(ConnectionError):
         for _ in range(4096):
-            lane.send(data_frame(1, bytes(FRAME)))
+            lane.send(data_frame(channel, bytes(FRAME)))
         raise AssertionError("64 MiB beyond it were taken")
-    ends_alone(edge, lane, other, "DATA beyond the credit")
+    ends_alone(d, lane, other, "DATA beyond the credit")
     service.close()
 
 
-def grants(lane):
+def grants(lane, channel):
     """The credit that was granted before the answer to a PING."""
     credit = 0
     while True:
-        kind, _, length, channel = struct.unpack(">BBHI", lane.exactly(8))
+        kind, _, length, number = struct.unpack(">BBHI", lane.exactly(8))
         payload = lane.exactly(length) if length else b""
-        if kind == WINDOW and channel == 1:
+        if kind == WINDOW and number == channel:
             credit += int.from_bytes(payload[3:], "big")
         elif kind == forge.PONG:
             return credit
