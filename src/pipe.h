@@ -5,8 +5,11 @@
  *
  * An ordinary user gets 16,384 pages of pipe (pipe(7),
  * pipe-user-pages-soft), 256 pipes of 256 KiB, before the kernel shrinks the
- * rest: at most PIPE_MAX are made here, and whoever gets none copies. The first
- * ones hold more, since few bulk sessions gain by it.
+ * rest. A pool makes PIPE_MAX at most, which leaves room for others; but there
+ * is one for all tunnels and one for the lanes of each peer, so that some of
+ * them together may use up what the user gets. Whoever gets none, here or from
+ * the kernel, copies. The first ones of a pool hold more, since few bulk
+ * sessions gain by it.
  * Floor 2.
  */
 #ifndef TUNNELD_PIPE_H
