@@ -21,7 +21,8 @@ PARTS = {"memory": ("scale_sessions.py", "memory"),
          "cost": ("scale_sessions.py", "cost"),
          "links": ("scale_links.py",),
          "relays": ("scale_relays.py",)}
-QUICK = {"memory": ("--kinds", "mux-plain", "--seconds", "2"),
+QUICK = {"memory": ("--kinds", "mux-plain", "--seconds", "2", "--sessions",
+                    "9000", "--settle", "6"),
          "cost": ("--kinds", "mux-plain", "--rounds", "1", "--seconds", "1",
                   "--levels", "10,9000"),
          # Without heartbeats: they come every 10 seconds.

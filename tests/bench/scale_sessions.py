@@ -10,7 +10,7 @@ request costs more where many are open.
 
     --build DIR                 the tunneld of DIR
     --kinds mux-plain,...       of mux-plain, mux-tls, direct-plain, direct-tls
-    --sessions N                instead of as many as there can be
+    --sessions N                at most, instead of as many as there can be
     --levels 10,100             of cost, --rounds and --seconds likewise
     --json FILE                 all figures, for programs (-: instead of text)
     --check                     fails where a goal is missed
@@ -146,7 +146,8 @@ def check_open(pair, count):
 
 
 def measure_memory(world, kind, args):
-    count = args.sessions or most_sessions(kind)
+    most = most_sessions(kind)
+    count = min(args.sessions or most, most)
     seconds = args.seconds or 10
     pair = Pair(world, kind, kind, args.build)
     rest = idle_cpu(pair, seconds)
