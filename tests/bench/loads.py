@@ -256,7 +256,7 @@ def looked_at(subject, service):
         over.set()
         thread.join()
     if not found:
-        raise Failed(f"{subject.name}: no connection was seen under load")
+        raise Again(f"{subject.name}: no connection was seen under load")
     if found[0]:
         raise Failed(f"{subject.name}: {found[0]}") from found[0]
     subject.looked.add(service)
