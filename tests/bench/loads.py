@@ -88,17 +88,18 @@ class Transfer:
     """iperf3, under way when it is entered: begun anew as long as its server is
     busy. What it leaves behind ends with the block."""
 
-    BEGUN = 0.5     # seconds, and none takes less: by then it was refused
+    BEGUN = 0.5     # seconds, and none takes less: by then it is refused
     PAUSE = 0.3     # before it is begun anew
 
     def __init__(self, subject, seconds, name, rate=None):
         self.subject, self.seconds, self.name = subject, seconds, name
         self.argv = bulk_argv(subject, seconds, name, rate)
-        self.process = self.began = self.cpu = None
+        self.process = self.began = self.cpu = self.answer = None
 
     def __enter__(self):
         for _ in range(10):
             self.cpu, self.began = self.subject.cpu(), time.monotonic()
+            self.answer = None
             self.process = subprocess.Popen(
                 self.argv, text=True, stdout=subprocess.PIPE,
                 env=self.subject.world.environment)
@@ -117,11 +118,9 @@ class Transfer:
             self.process.wait(self.BEGUN)
         except subprocess.TimeoutExpired:
             return True
-        answer = self.process.stdout.read()
-        if BUSY not in answer:
-            check_bulk(self.subject.name, answer)
-            raise Failed(f"{self.subject.name}: iperf3 ended at once")
-        return False
+        # Refused, or broken, or we were held up for longer than it took.
+        self.answer = self.process.stdout.read()
+        return BUSY not in self.answer
 
     def is_under_way(self):
         """Neither has it ended, nor are its seconds over while it counts."""
@@ -130,8 +129,10 @@ class Transfer:
 
     def finish(self):
         """Gbit/s and bytes that arrived."""
-        answer = self.process.communicate(timeout=self.seconds + 60)[0]
-        return check_bulk(self.subject.name, answer, int(self.name[4]))
+        if self.answer is None:
+            self.answer = self.process.communicate(
+                timeout=self.seconds + 60)[0]
+        return check_bulk(self.subject.name, self.answer, int(self.name[4]))
 
     def __exit__(self, *_):
         if self.process.poll() is None:
@@ -153,7 +154,9 @@ def bulk_beside(subject, seconds, rate, streams=1):
     for what is late; yields what will have its Gbit/s."""
     moved = {}
     with Transfer(subject, seconds + 3, f"bulk{streams}", rate) as bulk:
-        time.sleep(1 - bulk.BEGUN)
+        if bulk.answer is not None:
+            bulk.finish()       # tells what is wrong, if anything is
+        time.sleep(max(0, 1 - bulk.BEGUN))
         yield moved
         if not bulk.is_under_way():
             raise Again(f"{subject.name}: the transfer beside ended before "
