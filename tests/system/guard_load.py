@@ -325,7 +325,8 @@ class Links:
                        "all sessions to be open")
 
     def measure(self, idle, seconds):
-        """{end: {figure: value}} of a while in which nothing is asked."""
+        """{end: {figure: value}} of a while in which nothing is asked.
+        Sessions are over then."""
         traces = {}
         try:
             with self.steps.hold():
@@ -339,13 +340,26 @@ class Links:
                 for trace in traces.values():
                     trace.count()
                 self.pass_time(seconds)
-                return {end: dict(traces[end].count().figures(),
-                                  wakes=self.preloaded[one].wakes() -
-                                  before[end])
-                        for end, one in self.ends.items()}
+                found = {end: dict(traces[end].count().figures(),
+                                   wakes=self.preloaded[one].wakes() -
+                                   before[end])
+                         for end, one in self.ends.items()}
         finally:
             for trace in traces.values():
                 trace.close()
+        self.end_users()
+        return found
+
+    def end_users(self):
+        """A ledger that has little left to write lets its daemon stop soon,
+        on a busy machine too."""
+        for sock in (self.listener, *self.users):
+            sock.close()
+        for end in self.ends.values():
+            wait_until(lambda: not end.sessions() and
+                       end.ledger()["queued"] == 0, 20,
+                       "the sessions of %s to be over and written down" %
+                       end.name)
 
     def close(self):
         for preloaded in self.preloaded.values():
