@@ -40,7 +40,8 @@ MEASURES = {
 # its control connection before it was read.
 LOST_CONTROL = ("unable to receive control message",
                 "control socket has closed unexpectedly")
-BUSY = "the server is busy"     # with the transfer before
+# It is with the transfer before, or listens anew after that.
+NOT_YET = ("the server is busy", "Connection refused")
 
 
 class Again(Failed):
@@ -71,7 +72,7 @@ def check_bulk(name, answer, streams=1):
         raise Failed(f"{name}: iperf3 says {answer[:200]!r}") from error
     if "error" in report or "end" not in report:
         error = report.get("error", "no end")
-        raise (Again if any(word in error for word in (*LOST_CONTROL, BUSY))
+        raise (Again if any(word in error for word in LOST_CONTROL + NOT_YET)
                else Failed)(f"{name}: iperf3: {error}")
     got = report["end"]["sum_received"]
     sent = report["end"]["sum_sent"]["bytes"]
@@ -86,7 +87,7 @@ def check_bulk(name, answer, streams=1):
 
 class Transfer:
     """iperf3, under way when it is entered: begun anew as long as its server is
-    busy. What it leaves behind ends with the block."""
+    not ready. What it leaves behind ends with the block."""
 
     BEGUN = 0.5     # seconds, and none takes less: by then it is refused
     PAUSE = 0.3     # before it is begun anew
@@ -111,7 +112,8 @@ class Transfer:
                 raise
             self.__exit__()
             time.sleep(self.PAUSE)
-        raise Failed(f"{self.subject.name}: iperf3: {BUSY}")
+        raise Failed(f"{self.subject.name}: iperf3's server stays busy, or "
+                     "does not listen")
 
     def is_taken(self):
         try:
@@ -120,7 +122,7 @@ class Transfer:
             return True
         # Refused, or broken, or we were held up for longer than it took.
         self.answer = self.process.stdout.read()
-        return BUSY not in self.answer
+        return not any(word in self.answer for word in NOT_YET)
 
     def is_under_way(self):
         """Neither has it ended, nor are its seconds over while it counts."""

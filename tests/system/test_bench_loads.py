@@ -96,10 +96,11 @@ class Chain:
 
 WHOLE = "echo '" + iperf3(2**30, 2**30) + "'"
 IS_BUSY = """echo '{"error": "the server is busy running a test."}'"""
+IS_AWAY = """echo '{"error": "unable to connect: Connection refused"}'"""
 
 
 def test_a_server_that_is_busy_is_asked_again(tmp_path, monkeypatch):
-    chain = Chain(tmp_path, monkeypatch, IS_BUSY, IS_BUSY, "sleep 4; " + WHOLE,
+    chain = Chain(tmp_path, monkeypatch, IS_BUSY, IS_AWAY, "sleep 4; " + WHOLE,
                   IS_BUSY, "exec sleep 60", "exit 1", *[IS_BUSY] * 10)
     monkeypatch.setattr(loads.Transfer, "PAUSE", 0.01)
     monkeypatch.setattr(loads.Transfer, "BEGUN", 3)     # however slow it is here
