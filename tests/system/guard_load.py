@@ -298,6 +298,8 @@ class Links:
         wait_until(lambda: self.edge.ready(peer["as"]) >= 2, 20,
                    "the link %s with all its lanes or its reserve" %
                    peer["as"])
+        # At the other end, too, before time goes on.
+        self.steps.settle()
 
     def add_user(self, address):
         """He opens a session, and says nothing."""
