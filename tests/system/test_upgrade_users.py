@@ -35,6 +35,7 @@ def held_pair(pair, security, echo, entry=None):
 
 # --- held -----------------------------------------------------------------
 
+@pytest.mark.both_modes
 def test_held_users(pair, security, echo):
     """Those who wait for the link go over to the new worker, with what they
     have said, their id and their time; nobody is left to drain. When the
@@ -77,6 +78,7 @@ def test_held_users(pair, security, echo):
             len(data), len(data) + 4)]) >= 1
 
 
+@pytest.mark.both_modes
 def test_held_user_goes_or_is_killed_afterwards(pair, security, echo):
     p, entry = held_pair(pair, security, echo)
     with connect(entry) as killed, connect(entry) as other:
@@ -109,6 +111,7 @@ def test_hold_is_not_begun_anew(pair, security, echo):
     wait_draining(p.edge, 0)
 
 
+@pytest.mark.both_modes
 def test_held_for_a_tunnel_that_goes(pair, security, echo):
     """The new config does not have it any more: the user is told, and his
     session ends in the ledger."""
@@ -138,6 +141,7 @@ def test_no_more_than_max_held(pair, security, echo):
         user.close()
 
 
+@pytest.mark.both_modes
 def test_hundreds_are_held(pair, security, echo):
     p, entry = held_pair(pair, security, echo, dict(LONG, max_held=500))
     users = []
@@ -185,6 +189,7 @@ def test_while_it_is_dialled(pair, security, full, who):
         wait_draining(each, 0)
 
 
+@pytest.mark.both_modes
 @pytest.mark.parametrize("hold", [None, 0.0])
 @pytest.mark.parametrize("who", ["edge", "home"])
 def test_while_the_other_end_stands_still(pair, security, echo, who, hold):
@@ -247,6 +252,7 @@ def test_events(mastered):
         follower.close()
 
 
+@pytest.mark.both_modes
 def test_no_event_of_a_session_that_moves(pair, security, echo):
     """It does not close, and opens once."""
     p, entry = held_pair(pair, security, echo)
