@@ -100,7 +100,7 @@ void mux_accept(struct mux_channel *channel);
 void mux_refuse(struct mux_channel *channel,
     const struct wire_refusal *refusal);
 
-/* Nothing more will be sent: FIN is due. */
+/* Nothing more will be sent: FIN is due. Not of one that is dead. */
 void mux_finish(struct mux_channel *channel);
 
 /*

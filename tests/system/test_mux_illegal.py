@@ -137,12 +137,12 @@ ANSWERED = {
 
 def ends_alone(d, lane, other, why):
     """That lane ends, the other one carries a session as before."""
-    with contextlib.suppress(ConnectionError):
-        while lane.read():
-            pass
     name = d.peer()["name"]
     wait_until(lambda: "%s: lane lost: %s\n" % (name, why) in d.log(), 5,
                "the reason")
+    with contextlib.suppress(ConnectionError):
+        while lane.read():
+            pass
     other.send(data_frame(other.first, b"still here"))
     assert other.expect(DATA, other.first) == b"still here"
     assert d.is_up(name) and not d.peer()["last_error"]
