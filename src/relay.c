@@ -86,6 +86,14 @@ relay_rest(struct relay *relay)
 	relay->rests = relay->woke != NULL;
 }
 
+/* A side that is not read now, and why. */
+static bool
+relay_is_unread(const struct relay_half *half)
+{
+	return half->over || half->len > 0 || half->in_pipe > 0 ||
+	    !half->writable;
+}
+
 /*
  * A side that is not read, since it ended, or since what it said waits for a
  * sink that takes nothing, can die all the same, and nobody else would notice.
@@ -93,11 +101,11 @@ relay_rest(struct relay *relay)
 static void
 relay_check_alive(struct relay *relay, enum ending_side side)
 {
-	const struct relay_half *half = &relay->half[side];
+	struct relay_half *half = &relay->half[side];
 
-	if (!half->over && half->len == 0 && half->in_pipe == 0 &&
-	    half->writable)
+	if (!relay_is_unread(half))
 		return;
+	half->told = false;
 	switch (stream_state(relay->stream[side])) {
 	case STREAM_RESET:
 		relay_ended(relay, side, ENDING_BROKEN);
@@ -110,19 +118,15 @@ relay_check_alive(struct relay *relay, enum ending_side side)
 	}
 }
 
-/*
- * Its end came before the sink took no more, and it tells no more. Only where
- * asking costs nothing: of a socket, the next write to it tells.
- */
+/* It may have died before its sink took no more: it was told once, for both. */
 static void
-relay_check_stuck(struct relay *relay)
+relay_check_told(struct relay *relay, enum ending_side side)
 {
-	const struct relay_half *half = &relay->half[ENDING_CHANNEL];
+	const struct relay_half *half = &relay->half[side];
 
-	if (!relay->done && !half->over && !half->eof && !half->writable &&
-	    !relay->ending.side[ENDING_CHANNEL].broken &&
-	    stream_lends(half->source))
-		relay_check_alive(relay, ENDING_CHANNEL);
+	if (half->told && !relay->done && !half->over && !half->eof &&
+	    !relay->ending.side[side].broken)
+		relay_check_alive(relay, side);
 }
 
 static void
@@ -134,7 +138,8 @@ relay_run(struct relay *relay)
 
 	more = relay_pump(&half[ENDING_OUTSIDE]);
 	more |= relay_pump(&half[ENDING_CHANNEL]);
-	relay_check_stuck(relay);
+	relay_check_told(relay, ENDING_OUTSIDE);
+	relay_check_told(relay, ENDING_CHANNEL);
 	if (half[0].out + half[1].out + half[0].in + half[1].in != before)
 		relay_moved(relay);
 	if (!relay->done) {
@@ -162,7 +167,7 @@ relay_ready(struct relay *relay, enum ending_side side, bool readable,
 		return;
 	if (readable) {
 		relay_check_alive(relay, side);
-		relay->half[side].readable = true;
+		relay->half[side].readable = relay->half[side].told = true;
 	}
 	if (writable)
 		relay->half[!side].writable = true;

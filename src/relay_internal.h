@@ -21,6 +21,7 @@ struct relay_half {
 	enum relay_step (*move)(struct relay_half *half); /* its way to read */
 	bool readable; /* the source may have something: no AGAIN since */
 	bool writable; /* the sink may take something */
+	bool told;     /* the source did, and was not found empty since then */
 	bool eof;      /* the source has ended; drain, then half-close */
 	bool over;     /* nothing more to do: ended, or the sink is broken */
 	unsigned full_reads;

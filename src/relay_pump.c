@@ -43,7 +43,7 @@ enum relay_step
 relay_source_status(struct relay_half *half, enum stream_status status)
 {
 	if (status == STREAM_AGAIN) {
-		half->readable = false;
+		half->readable = half->told = false;
 		relay_drop_pipe(half);
 		return RELAY_WAIT;
 	}

@@ -296,6 +296,33 @@ START_TEST(reset_behind_a_full_sink)
 }
 END_TEST
 
+/* The reset comes with the last bytes, of which the sink does not take all: both
+ * are told at once, and never again. */
+START_TEST(reset_with_more_than_the_sink_takes)
+{
+	enum kind kind;
+	uint8_t *data;
+
+	begin(_i);
+	kind = world_kind(&w, ENDING_CHANNEL);
+	if ((kind != KIND_LANE && kind != KIND_LANE_TLS) ||
+	    world_kind(&w, ENDING_OUTSIDE) != KIND_TCP) {
+		world_close(&w);
+		return; /* nobody knows how much it takes, or no reset to see */
+	}
+	w.far.deaf = true;
+	w.user.limit = MUX_WINDOW - 1000;
+	UNTIL(&w, w.user.sent == w.user.limit);
+	world_quiet(&w);
+	data = end_early(&w.user, 5000);
+	ck_assert_int_eq(send(w.user.fd, data, 5000, MSG_NOSIGNAL), 5000);
+	free(data);
+	end_reset(&w.user);
+	ck_done(&w, REASON_RESET, ENDING_OUTSIDE);
+	world_close(&w);
+}
+END_TEST
+
 START_TEST(idle_timeout)
 {
 	double last;
@@ -442,6 +469,8 @@ main(void)
 	tcase_add_loop_test(tc, user_does_not_read, 0, SETTINGS);
 	tcase_add_loop_test(tc, eof_behind_a_full_sink, 0, SETTINGS);
 	tcase_add_loop_test(tc, reset_behind_a_full_sink, 0, SETTINGS);
+	tcase_add_loop_test(tc, reset_with_more_than_the_sink_takes, 0,
+	    SETTINGS);
 	tcase_add_loop_test(tc, idle_timeout, 0, SETTINGS);
 	tcase_add_loop_test(tc, freed_later, 0, SETTINGS);
 	tcase_add_loop_test(tc, rests, 0, SETTINGS);
