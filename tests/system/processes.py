@@ -9,13 +9,13 @@ Process = collections.namedtuple("Process", "pid start")
 
 
 def stat(pid):
-    """(state, parent, start) of a process, or None."""
+    """(state, parent, start, threads) of a process, or None."""
     try:
         with open("/proc/%d/stat" % pid) as file:
             words = file.read().rsplit(")", 1)[1].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return words[0], int(words[1]), int(words[19])
+    return words[0], int(words[1]), int(words[19]), int(words[17])
 
 
 def identify(pid):
@@ -25,9 +25,11 @@ def identify(pid):
 
 
 def is_running(one):
-    """Neither gone nor a zombie."""
+    """Neither gone nor a zombie. One whose first thread is, and others not yet,
+    still has its files open."""
     found = stat(one.pid)
-    return bool(found) and found[0] not in "ZX" and found[2] == one.start
+    return bool(found) and found[2] == one.start and \
+        (found[0] not in "ZX" or found[3] > 1)
 
 
 def children(pid):
