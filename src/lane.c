@@ -56,7 +56,9 @@ lane_beat(void *arg)
 	if (!lane->used)
 		lane_free_out(lane);
 	lane->used = false;
-	if (lane->left_at > 0 && dies > lane->left_at + LANE_GRACE_SECONDS)
+	/* Later, it ends as soon as what is due is sent. */
+	if (lane->left_at > 0 && now < lane->left_at + LANE_GRACE_SECONDS &&
+	    dies > lane->left_at + LANE_GRACE_SECONDS)
 		dies = lane->left_at + LANE_GRACE_SECONDS;
 	next = lane->last_ping + lane->params.interval;
 	loop_timer_set(lane->beat, (next < dies ? next : dies) - now);
