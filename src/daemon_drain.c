@@ -67,6 +67,7 @@ drain_begin(struct daemon *daemon)
 	struct admin_context *context = &daemon->admin_context;
 
 	daemon->draining = true;
+	ledger_set_patience(daemon->ledger, LEDGER_LEAVE_TIME);
 	daemon->drain_since = loop_now(daemon->loop);
 	context->draining_us = loop_wall_us();
 	if (timeout > 0) {

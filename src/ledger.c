@@ -137,6 +137,7 @@ ledger_new(struct loop *loop, const struct ledger_options *options)
 	 * for every piece. Too late the second time, and no harm. */
 	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 	ledger->loop = loop;
+	ledger->patience = LEDGER_STOP_TIME;
 	ledger->done_fd = ledger->news_fd = -1;
 	ledger->file.lock_fd = -1;
 	ledger->ids = (struct ledger_ids){ .block = LEDGER_ID_BLOCK,
@@ -181,7 +182,7 @@ ledger_stop(struct ledger *ledger)
 	ledger->running -= !ledger->has_writer + !ledger->has_reader;
 	ledger->stop = true;
 	atomic_store(&ledger->stopping, true);
-	ledger->stop_at = ledger_now() + LEDGER_STOP_TIME;
+	ledger->stop_at = ledger_now() + ledger->patience;
 	pthread_cond_broadcast(&ledger->writer_wakes);
 	pthread_cond_broadcast(&ledger->reader_wakes);
 	while (ledger->running > 0 && ledger_now() < ledger->stop_at)
@@ -203,6 +204,12 @@ ledger_stop(struct ledger *ledger)
 	if (ledger->has_reader && ended)
 		pthread_join(ledger->reader, NULL);
 	return ended;
+}
+
+void
+ledger_set_patience(struct ledger *ledger, double seconds)
+{
+	ledger->patience = seconds;
 }
 
 void

@@ -62,10 +62,16 @@ struct ledger *ledger_new(struct loop *loop,
 void ledger_set_limits(struct ledger *ledger, int retention_days,
     int64_t max_rows);
 
+/* How long ledger_free may wait: LEDGER_STOP_TIME, or for who is in no hurry,
+ * since another run of this daemon serves, and writes beside it. */
+#define LEDGER_STOP_TIME 1.0
+#define LEDGER_LEAVE_TIME 10.0
+void ledger_set_patience(struct ledger *ledger, double seconds);
+
 /*
- * Writes what is queued, waiting at most 1 s for it, closes the run, ends the
- * threads, frees. Callbacks of queries still open are not called. What could
- * not be written is logged with its count.
+ * Writes what is queued, waiting for it at most as long as was said, closes the
+ * run, ends the threads, frees. Callbacks of queries still open are not called.
+ * What could not be written is logged with its count.
  */
 void ledger_free(struct ledger *ledger);
 

@@ -42,7 +42,6 @@
 #define LEDGER_BATCH 5000    /* rows in one transaction */
 #define LEDGER_DELAY 0.05    /* seconds a row waits for company */
 #define LEDGER_RETRY 1.0     /* seconds between attempts */
-#define LEDGER_STOP_TIME 1.0 /* seconds ledger_free waits for the disk */
 #define LEDGER_ID_BLOCK 1000 /* ids reserved at a time, to begin with */
 #define LEDGER_ID_BLOCK_MAX 65536
 #define LEDGER_ID_ODD (INT64_C(1) << 52) /* ids without a block start here */
@@ -194,6 +193,8 @@ struct ledger {
 	atomic_bool aborted;	 /* time is up: drop everything, end */
 	atomic_int retention_days;
 	_Atomic int64_t max_rows;
+
+	double patience; /* the owner's: ledger_free waits so long */
 
 	/* All below is guarded by lock. */
 	pthread_mutex_t lock;

@@ -259,6 +259,43 @@ START_TEST(busy)
 }
 END_TEST
 
+/* Holds the file for longer than one who is in a hurry waits. */
+static void *
+hold_long(void *arg)
+{
+	sqlite3 *db = arg;
+
+	fixture_sleep(LEDGER_STOP_TIME + 1);
+	sqlite3_close(db);
+	return NULL;
+}
+
+/* Who leaves while the other serves, and writes, loses nothing. */
+START_TEST(leaving_in_no_hurry)
+{
+	struct ledger_session session;
+	pthread_t thread;
+	sqlite3 *db;
+
+	ledger_set_patience(old, LEDGER_LEAVE_TIME);
+	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_exec(db, "BEGIN EXCLUSIVE", NULL, NULL, NULL),
+	    SQLITE_OK);
+	for (int i = 0; i < 10; i++) {
+		session = fixture_session(ledger_take_id(old));
+		ledger_put_session(old, &session);
+	}
+	ck_assert_int_eq(pthread_create(&thread, NULL, hold_long, db), 0);
+	ledger_free(old);
+	old = NULL;
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(fixture_number("SELECT count(*) FROM sessions"), 10);
+	ck_assert_int_eq(
+	    fixture_number("SELECT count(*) FROM runs WHERE how IS NOT NULL"),
+	    1);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -274,6 +311,7 @@ main(void)
 	tcase_add_test(tcase, a_third);
 	tcase_add_loop_test(tcase, ids_differ, 0, 2);
 	tcase_add_test(tcase, busy);
+	tcase_add_test(tcase, leaving_in_no_hurry);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
