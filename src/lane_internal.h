@@ -22,7 +22,6 @@
 #define LANE_AHEAD_MIN LANE_SPLICE_MIN
 #define LANE_AHEAD_MAX (1024 * 1024)
 #define LANE_AHEAD_FIRST (128 * 1024) /* before that is known */
-#define LANE_BUDGET (1024 * 1024)     /* bytes a turn, either way */
 
 /* The stream of a channel. Held by whoever has it; the lane refers to it. */
 struct lane_stream {

@@ -272,7 +272,8 @@ lane_fill(struct lane *lane, uint8_t *data)
 static void
 lane_read_turn(struct lane *lane)
 {
-	uint64_t limit = lane->in_bytes + LANE_BUDGET;
+	size_t most = stream_turn(lane->stream);
+	uint64_t limit = lane->in_bytes + most;
 	uint8_t *data = loop_bulk(lane->loop);
 	size_t len, taken = 0; /* frames that are no DATA, too */
 	int i;
@@ -281,8 +282,7 @@ lane_read_turn(struct lane *lane)
 		lane_die(lane, "out of memory");
 		return;
 	}
-	for (i = 0; i < 256 && taken < LANE_BUDGET && lane->in_bytes < limit;
-	     i++) {
+	for (i = 0; i < 256 && taken < most && lane->in_bytes < limit; i++) {
 		if (lane_splice_rest(lane))
 			return;
 		if (lane->dead != NULL)

@@ -222,9 +222,13 @@ lane_stream_splice_out(struct stream *stream, int fd, struct stream_move *move)
 	.peek = lane_stream_peek, .consume = lane_stream_consume,     \
 	.reserve = lane_stream_reserve, .commit = lane_stream_commit
 
-static const struct stream_ops lane_stream_ops = { LANE_STREAM_OPS };
+static const struct stream_ops lane_stream_ops = {
+	LANE_STREAM_OPS,
+	.turn = STREAM_TURN_TLS,
+};
 static const struct stream_ops lane_stream_plain_ops = {
 	LANE_STREAM_OPS,
+	.turn = STREAM_TURN,
 	.splice_in = lane_stream_splice_in,
 	.splice_out = lane_stream_splice_out,
 };

@@ -236,7 +236,7 @@ lane_has_more(const struct lane *lane)
 static void
 lane_send_due(struct lane *lane)
 {
-	uint64_t limit = lane->out_bytes + LANE_BUDGET;
+	uint64_t limit = lane->out_bytes + stream_turn(lane->stream);
 	struct mux_channel *next;
 
 	while (lane->dead == NULL && lane->out_bytes < limit) {

@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What one half may move in a turn before others have theirs. */
-#define RELAY_BUDGET (1024 * 1024)
-
 static void
 relay_drop_pipe(struct relay_half *half)
 {
@@ -239,10 +236,19 @@ relay_choose_way(struct relay_half *half)
 		half->move = relay_move;
 }
 
+/* What may be moved before others have their turn. */
+static size_t
+relay_turn(const struct relay_half *half)
+{
+	size_t in = stream_turn(half->source), out = stream_turn(half->sink);
+
+	return in < out ? in : out;
+}
+
 bool
 relay_pump(struct relay_half *half)
 {
-	uint64_t limit = half->in + RELAY_BUDGET;
+	uint64_t limit = half->in + relay_turn(half);
 
 	while (!half->over && !half->relay->done) {
 		if (relay_step(half) != RELAY_MOVED)

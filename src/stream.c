@@ -64,6 +64,12 @@ stream_unwatch(struct stream *stream)
 	stream->ops->unwatch(stream);
 }
 
+size_t
+stream_turn(const struct stream *stream)
+{
+	return stream->ops->turn;
+}
+
 /* --- without a copy --------------------------------------------------------- */
 
 bool

@@ -77,6 +77,14 @@ enum stream_status stream_state(const struct stream *stream);
 bool stream_can_splice(const struct stream *stream);
 int stream_fd(const struct stream *stream); /* of any socket; else -1 */
 
+/*
+ * How many bytes of it may go in a turn of the loop, before others have theirs:
+ * what takes about as long, and so fewer where each is encrypted.
+ */
+#define STREAM_TURN (1024 * 1024)
+#define STREAM_TURN_TLS (128 * 1024)
+size_t stream_turn(const struct stream *stream);
+
 /* Much will be read from it: larger buffers pay. */
 void stream_expect_bulk(struct stream *stream);
 

@@ -22,6 +22,7 @@ struct stream_ops {
 	void (*unwatch)(struct stream *stream);
 	int (*fd)(const struct stream *stream); /* NULL: there is none */
 	bool can_splice;			/* with that */
+	size_t turn;				/* stream_turn */
 	/* What follows may be NULL, pair by pair. */
 	uint8_t (*reason)(const struct stream *stream); /* the other end's */
 	enum stream_status (*peek)(struct stream *stream, const uint8_t **data,

@@ -408,6 +408,7 @@ static const struct stream_ops stream_plain_ops = {
 	.unwatch = stream_socket_unwatch,
 	.fd = stream_socket_fd,
 	.can_splice = true,
+	.turn = STREAM_TURN,
 };
 
 void
@@ -426,4 +427,5 @@ static const struct stream_ops stream_tls_ops = {
 	.watch = stream_socket_watch,
 	.unwatch = stream_socket_unwatch,
 	.fd = stream_socket_fd,
+	.turn = STREAM_TURN_TLS,
 };

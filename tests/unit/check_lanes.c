@@ -16,6 +16,7 @@
 
 #include "lane_internal.h"
 #include "lanes.h"
+#include "loop_turns.h"
 
 #define FRAME 60000
 #define MANY 256 /* lanes, old ones included */
@@ -92,19 +93,12 @@ teardown(void)
 }
 
 static void
-turns(int n)
-{
-	while (n-- > 0)
-		event_base_loop(loop_base(loop), EVLOOP_NONBLOCK);
-}
-
-static void
 turn_for(double seconds)
 {
 	double until = loop_now(loop) + seconds;
 
 	while (loop_now(loop) < until) {
-		turns(1);
+		loop_run_turns(loop, 1);
 		usleep(1000);
 	}
 }
@@ -136,7 +130,7 @@ static void
 say(const void *data, size_t len)
 {
 	ck_assert_int_eq(send(raw, data, len, MSG_NOSIGNAL), (ssize_t)len);
-	turns(3);
+	loop_run_turns(loop, 3);
 }
 
 static size_t
@@ -194,7 +188,7 @@ START_TEST(memory_is_used_up_by_a_lane_that_dies)
 	len = WIRE_HEADER_SIZE + FRAME;
 	len += encode(bytes + len, WIRE_OPEN, 3, 0); /* one of ours */
 	say(bytes, len);
-	turns(10);
+	loop_run_turns(loop, 10);
 	ck_assert_uint_eq(lanes_count(lanes), 0);
 	ck_assert_uint_eq(n_lost, 1);
 	for (i = 0; i < 20; i++) {
@@ -223,7 +217,7 @@ START_TEST(old_ones_are_bounded)
 	close(fds[1]);
 	for (i = 0; i < MANY - 1; i++)
 		close(ends[i]);
-	turns(10);
+	loop_run_turns(loop, 10);
 	begin(); /* there is room again */
 	close(ends[MANY - 1]);
 }
@@ -362,10 +356,10 @@ START_TEST(sending_has_a_budget)
 		stream_watch(stream, loop, writes, &streams[i]);
 		writes(false, true, &streams[i]);
 	}
-	turns(3);
+	loop_run_turns(loop, 3);
 	lanes_get_status(lanes, 0, &status);
 	before = status.out;
-	ck_assert_uint_lt(before, 4 * LANE_BUDGET);
+	ck_assert_uint_lt(before, 4 * STREAM_TURN);
 	if (setsockopt(near_end, SOL_SOCKET, SO_SNDBUFFORCE, &size,
 		sizeof size) != 0) {
 		ck_assert_int_eq(errno, EPERM); /* root's: nothing to see */
@@ -376,13 +370,91 @@ START_TEST(sending_has_a_budget)
 	for (i = 0; i < 40; i++) {
 		event_base_loop(loop_base(loop), EVLOOP_ONCE | EVLOOP_NONBLOCK);
 		lanes_get_status(lanes, 0, &status);
-		ck_assert_uint_le(status.out - before, 2 * LANE_BUDGET);
+		ck_assert_uint_le(status.out - before, 2 * STREAM_TURN);
 		before = status.out;
 	}
-	ck_assert_uint_gt(status.out, 8 * LANE_BUDGET);
+	ck_assert_uint_gt(status.out, 8 * STREAM_TURN);
 out:
 	for (i = 0; i < 4; i++)
 		stream_free(streams[i]);
+}
+END_TEST
+
+/* A connection that has PINGs without end. */
+struct endless {
+	struct stream base;
+	uint64_t taken;
+};
+
+static enum stream_status
+endless_read(struct stream *endless, void *data, size_t len, size_t *got)
+{
+	struct wire_message msg = { .type = WIRE_PING };
+	uint8_t ping[WIRE_FRAME_MAX];
+	size_t n = wire_encode(&msg, ping, sizeof ping), i;
+	uint64_t *taken = &((struct endless *)endless)->taken;
+
+	for (i = 0; i < len; i++)
+		((uint8_t *)data)[i] = ping[(*taken + i) % n];
+	*taken += len;
+	*got = len;
+	return STREAM_OK;
+}
+
+static enum stream_status
+endless_write(struct stream *endless, const void *data, size_t len, size_t *put)
+{
+	(void)endless;
+	(void)data;
+	*put = len;
+	return STREAM_OK;
+}
+
+static int
+endless_watch(struct stream *endless, struct loop *on)
+{
+	(void)endless;
+	(void)on;
+	return 0;
+}
+
+static void
+endless_free(struct stream *endless)
+{
+	endless->fn = NULL;
+}
+
+static const struct stream_ops endless_ops = {
+	.free = endless_free,
+	.read = endless_read,
+	.write = endless_write,
+	.watch = endless_watch,
+	.turn = STREAM_TURN,
+};
+
+/* Who sends frames that are no DATA, as many as can be read, leaves the others
+ * their turns, too. */
+START_TEST(reading_has_a_budget_whatever_comes)
+{
+	struct endless endless = { .base.ops = &endless_ops };
+	uint64_t before;
+	int i;
+
+	lanes = lanes_new(loop, &conf, &handler, NULL);
+	ck_assert_int_eq(lanes_add(lanes, framing_new(&endless.base)), 0);
+	endless.base.fn(true, true, endless.base.arg);
+	ck_assert_uint_gt(endless.taken, 0);
+	ck_assert_uint_le(endless.taken, STREAM_TURN + LOOP_BULK_SIZE);
+	for (i = 0; i < 10; i++) {
+		before = endless.taken;
+		event_base_loop(loop_base(loop), EVLOOP_ONCE | EVLOOP_NONBLOCK);
+		ck_assert_uint_gt(endless.taken, before); /* it goes on */
+		ck_assert_uint_le(endless.taken - before,
+		    STREAM_TURN + LOOP_BULK_SIZE);
+	}
+	ck_assert_uint_eq(lanes_count(lanes), 1);
+	lanes_free(lanes); /* while the connection is there */
+	lanes = NULL;
 }
 END_TEST
 
@@ -402,6 +474,7 @@ main(void)
 	tcase_add_test(tc, a_long_frame_is_a_sign_of_life);
 	tcase_add_test(tc, a_slow_path_is_given_little);
 	tcase_add_test(tc, sending_has_a_budget);
+	tcase_add_test(tc, reading_has_a_budget_whatever_comes);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
