@@ -249,8 +249,10 @@ lane_send_due(struct lane *lane)
 		if (lane_room(lane) >= lane_most_out(lane) / 2)
 			next = mux_next(lane->mux);
 		if (next != NULL) {
-			if (!lane_has_out(lane))
+			if (!lane_has_out(lane)) {
+				mux_wait(next); /* its turn is to come */
 				return;
+			}
 			lane_stream_tell(mux_holder(next), false, true);
 			continue;
 		}
