@@ -34,7 +34,7 @@ lane_beat(void *arg)
 	struct lane *lane = arg;
 	double now = loop_now(lane->loop);
 	double dies = lane->last_heard + lane->params.timeout;
-	double next;
+	double next, left;
 
 	if (lane->finishing || now >= dies) {
 		lane_die(lane, "heartbeat timed out");
@@ -56,10 +56,13 @@ lane_beat(void *arg)
 	if (!lane->used)
 		lane_free_out(lane);
 	lane->used = false;
-	/* Later, it ends as soon as what is due is sent. */
-	if (lane->left_at > 0 && now < lane->left_at + LANE_GRACE_SECONDS &&
-	    dies > lane->left_at + LANE_GRACE_SECONDS)
-		dies = lane->left_at + LANE_GRACE_SECONDS;
+	if (lane->left_at > 0) {
+		left = lane->left_at + LANE_GRACE_SECONDS;
+		if (left <= now) /* what was sent is still on its way */
+			left = now + LANE_FINISH_SECONDS;
+		if (dies > left)
+			dies = left;
+	}
 	next = lane->last_ping + lane->params.interval;
 	loop_timer_set(lane->beat, (next < dies ? next : dies) - now);
 }
@@ -147,8 +150,21 @@ lane_check_closed(struct lane *lane)
 	lane->params.handler->closed(lane, lane->params.arg);
 }
 
+/* What the kernel has not sent, or not had acknowledged. */
+static size_t
+lane_unacknowledged(const struct lane *lane)
+{
+	int n = 0;
+
+	if (ioctl(stream_fd(lane->stream), SIOCOUTQ, &n) != 0 || n < 0)
+		return 0;
+	return (size_t)n;
+}
+
 /* Nobody needs a closed lane any more: nor, after a while, an end that owes the
- * last frames of channels that nobody holds here. */
+ * last frames of channels that nobody holds here. Before all that was sent has
+ * arrived it owes nothing, and what it says could meet a closed connection,
+ * which would take the rest with it. */
 static bool
 lane_is_left(struct lane *lane)
 {
@@ -162,7 +178,23 @@ lane_is_left(struct lane *lane)
 		lane->left_at = now;
 		loop_timer_set(lane->beat, 0);
 	}
-	return now - lane->left_at >= LANE_GRACE_SECONDS * 0.999;
+	return now - lane->left_at >= LANE_GRACE_SECONDS * 0.999 &&
+	    lane_unacknowledged(lane) == 0;
+}
+
+void
+lane_outlive(struct lane *lane)
+{
+	lane->params.handler->retired(lane, lane->params.arg);
+	lane->heard_goaway = true;
+	lane->outlived = lane->finishing = lane->finished = true;
+	lane->blocked = true; /* for ever */
+	loop_timer_cancel(lane->beat);
+	loop_task_cancel(lane->loop, &lane->again);
+	loop_task_cancel(lane->loop, &lane->flush);
+	(void)stream_shutdown(lane->stream); /* that end waits for it */
+	stream_unwatch(lane->stream);
+	lane_check_closed(lane);
 }
 
 void
@@ -170,6 +202,10 @@ lane_check_done(struct lane *lane)
 {
 	enum stream_status status;
 
+	if (lane->outlived && mux_count_held(lane->mux) == 0) {
+		lane->done = true;
+		lane_die(lane, "closed by the peer");
+	}
 	if (!lane_is_closed(lane) || lane->dead != NULL || lane->finished ||
 	    !lane_is_left(lane) || lane->goaway_due ||
 	    lane->out_start < lane->out_len || lane->out_rest > 0)
@@ -285,6 +321,8 @@ lane_new(const struct lane_params *params)
 	    stream_watch(lane->stream, lane->loop, lane_ready, lane) != 0)
 		goto fail;
 	loop_timer_set(lane->beat, 0);
+	/* What came with the handshake was read by it: no edge tells. */
+	loop_task_queue(lane->loop, &lane->again);
 	return lane;
 fail:
 	lane_free(lane);
@@ -329,20 +367,16 @@ lane_open(struct lane *lane)
 	return lc == NULL ? NULL : &lc->base;
 }
 
-/* What the kernel has not sent, or not had acknowledged. It is not asked where
- * hardly anything was sent since it had nothing: each session asks here. */
+/* The kernel is not asked where hardly anything was sent since it had nothing:
+ * each session asks here. */
 static size_t
 lane_in_kernel(struct lane *lane)
 {
-	int n = 0;
-
 	if (lane->counted == 0 &&
 	    lane->out_bytes - lane->counted_at < LANE_AHEAD_MIN)
 		return 0;
 	lane->counted_at = lane->out_bytes;
-	if (ioctl(stream_fd(lane->stream), SIOCOUTQ, &n) != 0 || n < 0)
-		n = 0;
-	lane->counted = (size_t)n;
+	lane->counted = lane_unacknowledged(lane);
 	return lane->counted;
 }
 

@@ -71,7 +71,11 @@ void lane_set_window_max(struct lane *lane, uint32_t window_max);
  * answer: the lane is closed then, or after LANE_GRACE_SECONDS, and what is
  * opened later is reset, as if the lane were lost. Once it is closed and
  * carries no session any more, it ends, and is down; to say the last frames of
- * its channels, the other end has LANE_GRACE_SECONDS.
+ * its channels, the other end has LANE_GRACE_SECONDS, and until all that was
+ * sent has arrived.
+ *
+ * The other end may be done before: what it said to the end, and nobody here
+ * has read yet, can be read as long as that takes; then it is down.
  */
 #define LANE_GRACE_SECONDS 5.0
 void lane_retire(struct lane *lane);

@@ -59,7 +59,8 @@ struct lane {
 	bool retired, finishing, finished;
 	bool heard_goaway; /* the other end opens nothing any more */
 	bool told_closed;
-	bool done; /* the other end closed it, and nobody misses it */
+	bool outlived; /* the connection is over; see lane_outlive */
+	bool done;     /* the other end closed it, and nobody misses it */
 	double retired_at;
 	double left_at; /* when its last channel was let go of; 0: held */
 	struct loop_task again; /* more to read, or it died */
@@ -104,6 +105,9 @@ struct lane {
 void lane_die(struct lane *lane, const char *why);
 void lane_check_closed(struct lane *lane); /* whether it is, by now */
 void lane_check_done(struct lane *lane);   /* a closed one */
+/* The other end has said all it had to, and closed the connection: whoever has
+ * not read all of that goes on without it. */
+void lane_outlive(struct lane *lane);
 
 /* lane_read.c */
 void lane_read(struct lane *lane);

@@ -236,6 +236,22 @@ lane_parse(struct lane *lane, const uint8_t *data, size_t len)
 	lane->partial_len = len;
 }
 
+/* Nothing more can be read. */
+static void
+lane_on_end(struct lane *lane, enum stream_status status)
+{
+	if (status != STREAM_EOF) {
+		lane_die(lane, "connection lost");
+		return;
+	}
+	if (mux_count_held(lane->mux) > 0 && mux_has_heard_all(lane->mux)) {
+		lane_outlive(lane);
+		return;
+	}
+	lane->done = mux_count(lane->mux) == 0;
+	lane_die(lane, "closed by the peer");
+}
+
 /* Reads as much as there is, or the buffer holds; 0: nothing. */
 static size_t
 lane_fill(struct lane *lane, uint8_t *data)
@@ -256,12 +272,8 @@ lane_fill(struct lane *lane, uint8_t *data)
 			len += got;
 	} while (status == STREAM_OK && !lane->plain && len < want);
 	if (status != STREAM_OK && status != STREAM_AGAIN &&
-	    len == lane->partial_len) {
-		lane->done = status == STREAM_EOF && mux_count(lane->mux) == 0;
-		lane_die(lane,
-		    status == STREAM_EOF ? "closed by the peer" :
-					   "connection lost");
-	}
+	    len == lane->partial_len)
+		lane_on_end(lane, status);
 	if (lane->fresh_partial) {
 		lane->fresh_partial = false;
 		return len;

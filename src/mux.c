@@ -81,6 +81,17 @@ mux_count_held(const struct mux *mux)
 }
 
 bool
+mux_has_heard_all(const struct mux *mux)
+{
+	const struct mux_channel *channel;
+
+	TAILQ_FOREACH(channel, &mux->all, entry)
+		if (channel->held && !channel->last_got)
+			return false;
+	return true;
+}
+
+bool
 mux_has_room(const struct mux *mux)
 {
 	return !mux->lost && mux->n_ours < MUX_CHANNELS_MAX;

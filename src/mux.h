@@ -85,6 +85,8 @@ unsigned mux_count(const struct mux *mux);
 /* Of these, the ones that somebody here holds; for the others nothing is left
  * but that the other end says its last frame. */
 unsigned mux_count_held(const struct mux *mux);
+/* And of these, of each: its other end has said its last frame. */
+bool mux_has_heard_all(const struct mux *mux);
 bool mux_has_room(const struct mux *mux); /* for one more of ours */
 
 /* --- who holds a channel -------------------------------------------------- */

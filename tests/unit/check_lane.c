@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* lane: two of them, or one and whoever does not keep to the protocol. */
-#include "lane_fixture.h"
+#include "lane_setting.h"
 
 #include <sys/socket.h>
 
@@ -12,54 +12,12 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static struct loop *loop;
-static struct pipe_pool *pipes;
-static struct lane_pair pair;
-static int raw; /* the other end of a lane that is alone */
-
-static void
-setup(void)
-{
-	signal(SIGPIPE, SIG_IGN);
-	loop = loop_new();
-	pipes = pipe_pool_new();
-	raw = -1;
-}
-
-static void
-teardown(void)
-{
-	lane_pair_close(&pair);
-	if (raw != -1)
-		close(raw);
-	pipe_pool_free(pipes);
-	loop_free(loop);
-}
-
-static void
-sockets(int fds[2])
-{
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0,
-			     fds),
-	    0);
-}
-
-static void
-open_pair(void)
-{
-	int fds[2];
-
-	sockets(fds);
-	lane_pair_open(&pair, loop, pipes, stream_new(fds[0]),
-	    stream_new(fds[1]));
-}
-
 static void
 open_raw(void)
 {
 	int fds[2];
 
-	sockets(fds);
+	lane_sockets(fds);
 	raw = fds[1];
 	lane_pair_open_one(&pair, loop, pipes, stream_new(fds[0]));
 }
@@ -80,7 +38,7 @@ START_TEST(sessions_from_both_ends)
 	char c;
 	int i;
 
-	open_pair();
+	lane_open_pair();
 	for (i = 0; i < 6; i++)
 		lane_pair_connect(&pair, i % 2, &near[i], &far[i]);
 	ck_assert_uint_eq(lane_channels(pair.end[0].lane), 6);
@@ -159,7 +117,7 @@ open_channel(int from)
 
 START_TEST(a_refusal_says_why)
 {
-	open_pair();
+	lane_open_pair();
 	pair.end[1].refuses = true;
 	open_channel(0);
 	turns(10);
@@ -176,7 +134,7 @@ START_TEST(who_gives_up_before_the_answer_is_lost)
 {
 	struct channel *channel;
 
-	open_pair();
+	lane_open_pair();
 	pair.end[1].waits = true;
 	channel = open_channel(0);
 	turns(10);
@@ -197,7 +155,7 @@ START_TEST(a_lost_lane_loses_its_sessions)
 	uint8_t c;
 	size_t n;
 
-	open_pair();
+	lane_open_pair();
 	lane_pair_connect(&pair, 0, &near, &far);
 	open_channel(1);
 	lane_free(pair.end[0].lane);
@@ -221,7 +179,7 @@ START_TEST(a_retired_lane_carries_its_sessions_to_their_end)
 	struct stream *near, *far;
 	int i;
 
-	open_pair();
+	lane_open_pair();
 	lane_pair_connect(&pair, 0, &near, &far);
 	lane_retire(pair.end[0].lane);
 	ck_assert_ptr_null(lane_open(pair.end[0].lane));
@@ -421,7 +379,7 @@ START_TEST(a_stalled_reader_among_a_thousand)
 	char text[20];
 	int i, round;
 
-	open_pair();
+	lane_open_pair();
 	lane_pair_connect(&pair, 0, &stalled, &behind);
 	for (i = 0; i < N; i++)
 		lane_pair_connect(&pair, i % 2, &near[i], &far[i]);
@@ -461,7 +419,7 @@ main(void)
 	SRunner *runner = srunner_create(suite);
 	int failed;
 
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, lane_setup, lane_teardown);
 	tcase_set_timeout(tc, 30);
 	tcase_add_test(tc, sessions_from_both_ends);
 	tcase_add_test(tc, a_refusal_says_why);

@@ -107,12 +107,12 @@ static const struct lane_handler lane_handler = {
 };
 
 static void
-open_end(struct lane_pair *pair, int i, struct stream *stream)
+open_end(struct lane_pair *pair, int i, struct framing *framing)
 {
 	struct lane_end *end = &pair->end[i];
 	struct lane_params params = { .loop = pair->loop,
 		.pipes = pair->pipes,
-		.framing = framing_new(stream),
+		.framing = framing,
 		.dialler = i == 0,
 		.interval = 1,
 		.timeout = 10,
@@ -127,8 +127,8 @@ open_end(struct lane_pair *pair, int i, struct stream *stream)
 }
 
 void
-lane_pair_open_one(struct lane_pair *pair, struct loop *loop,
-    struct pipe_pool *pipes, struct stream *near)
+lane_pair_open_framing(struct lane_pair *pair, struct loop *loop,
+    struct pipe_pool *pipes, struct framing *near)
 {
 	memset(pair, 0, sizeof *pair);
 	pair->loop = loop;
@@ -137,11 +137,18 @@ lane_pair_open_one(struct lane_pair *pair, struct loop *loop,
 }
 
 void
+lane_pair_open_one(struct lane_pair *pair, struct loop *loop,
+    struct pipe_pool *pipes, struct stream *near)
+{
+	lane_pair_open_framing(pair, loop, pipes, framing_new(near));
+}
+
+void
 lane_pair_open(struct lane_pair *pair, struct loop *loop,
     struct pipe_pool *pipes, struct stream *near, struct stream *far)
 {
 	lane_pair_open_one(pair, loop, pipes, near);
-	open_end(pair, 1, far);
+	open_end(pair, 1, framing_new(far));
 }
 
 void

@@ -34,6 +34,9 @@ void lane_pair_open(struct lane_pair *pair, struct loop *loop,
  * says what he likes. */
 void lane_pair_open_one(struct lane_pair *pair, struct loop *loop,
     struct pipe_pool *pipes, struct stream *near);
+/* The same, of a connection that frames were read from before. */
+void lane_pair_open_framing(struct lane_pair *pair, struct loop *loop,
+    struct pipe_pool *pipes, struct framing *near);
 void lane_pair_close(struct lane_pair *pair);
 
 /* A channel from end `from`, answered with OPENED: both streams. */
