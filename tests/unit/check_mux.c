@@ -211,6 +211,29 @@ START_TEST(a_reset_is_answered)
 }
 END_TEST
 
+/* Bytes were dropped: no FIN may say now that all of them were sent, or taken,
+ * and be the last frame before RESET is. */
+START_TEST(whoever_is_evicted_is_reset_and_nothing_else)
+{
+	static const enum state states[] = { OURS, FINISHED };
+	const uint8_t *data;
+	size_t len;
+
+	reach(states[_i]);
+	ck_assert_int_eq(mux_keep(channel, (const uint8_t *)"ab", 2), 0);
+	mux_finish(channel);
+	mux_evict(channel);
+	ck_assert_int_eq(mux_peek(channel, &data, &len), MUX_RESET);
+	ck_assert_uint_eq(mux_held(channel), 0);
+	emit(WIRE_RESET);
+	nothing_due();
+	take(WIRE_RESET, 1);
+	mux_close(channel, true, 0);
+	ck_assert_uint_eq(mux_count(mux), 0);
+	nothing_due();
+}
+END_TEST
+
 START_TEST(a_refusal_is_answered)
 {
 	reach(OPENING);
@@ -359,6 +382,8 @@ main(void)
 	tcase_add_test(rest, a_close_in_order_needs_no_reset);
 	tcase_add_test(rest, a_close_before_the_end_resets);
 	tcase_add_test(rest, a_reset_is_answered);
+	tcase_add_loop_test(rest, whoever_is_evicted_is_reset_and_nothing_else,
+	    0, 2);
 	tcase_add_test(rest, a_refusal_is_answered);
 	tcase_add_test(rest, nobody_hears_of_a_channel_that_was_let_go);
 	tcase_add_test(rest, an_open_that_was_not_sent_never_was);
