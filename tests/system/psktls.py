@@ -55,6 +55,7 @@ class TlsSocket:
         self.ssl = ctypes.c_void_p(_ssl.SSL_new(self.ctx))
         self.timeout = sock.gettimeout()
         self.lock = threading.Lock()
+        self.closed = False
         sock.setblocking(False)
         _ssl.SSL_set_fd(self.ssl, sock.fileno())
         self.call(_ssl.SSL_connect if name else _ssl.SSL_accept)
@@ -64,17 +65,19 @@ class TlsSocket:
         poll = select.poll()
         while True:
             with self.lock:
+                if self.closed:     # its number may be another's by now
+                    raise ConnectionResetError("TLS: closed")
                 done = function(self.ssl, *args)
                 if done > 0:
                     return done
                 error = _ssl.SSL_get_error(self.ssl, done)
                 _crypto.ERR_clear_error()
-            if error == ERROR_ZERO_RETURN:
-                return 0
-            if error not in (WANT_READ, WANT_WRITE):
-                raise ConnectionResetError("TLS: error %d" % error)
-            poll.register(self.sock, select.POLLIN if error == WANT_READ
-                          else select.POLLOUT)
+                if error == ERROR_ZERO_RETURN:
+                    return 0
+                if error not in (WANT_READ, WANT_WRITE):
+                    raise ConnectionResetError("TLS: error %d" % error)
+                poll.register(self.sock, select.POLLIN if error == WANT_READ
+                              else select.POLLOUT)
             if not poll.poll(self.timeout and self.timeout * 1000):
                 raise TimeoutError("TLS")
 
@@ -124,4 +127,6 @@ class TlsSocket:
         it, which shutdown() wakes."""
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
-        self.sock.close()
+        with self.lock:
+            self.closed = True
+            self.sock.close()

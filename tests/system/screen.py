@@ -180,7 +180,8 @@ class Puppet:
             for line in lines:
                 request = json.loads(line)
                 for answer in self.answers(request["cmd"]):
-                    answer["id"] = request["id"]
+                    if isinstance(answer, dict):    # else it is nonsense
+                        answer["id"] = request["id"]
                     client.sendall(json.dumps(answer).encode() + b"\n")
                 self.asked.append(request)
 

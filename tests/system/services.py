@@ -73,6 +73,15 @@ def listen(address="127.0.0.1:0", backlog=4096):
     return sock
 
 
+def kernel_buffers(connections):
+    """What the kernel may keep for so many connections, at either end."""
+    most = 0
+    for name in ("tcp_rmem", "tcp_wmem"):
+        with open("/proc/sys/net/ipv4/" + name, encoding="ascii") as file:
+            most += int(file.read().split()[2])
+    return connections * most
+
+
 def reset(sock):
     """Closes with a reset instead of an end."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,

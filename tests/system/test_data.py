@@ -11,22 +11,13 @@ import pytest
 from crowd import Swarm
 from harness import FACTOR, forward, reverse, wait_until
 from services import (BULK_MIB, Flood, Listener, PATTERN, Pump, TIMEOUT, ask,
-                      connect, join, read_all, read_exactly, reset, round_trip,
-                      send_pattern, take_pattern)
+                      connect, join, kernel_buffers, read_all, read_exactly,
+                      reset, round_trip, send_pattern, take_pattern)
 
 pytestmark = pytest.mark.both_modes
 
 MIB = 1 << 20
 KINDS = [reverse, forward]
-
-
-def kernel_buffers(connections):
-    """What the kernel may keep for so many connections, at either end."""
-    most = 0
-    for name in ("tcp_rmem", "tcp_wmem"):
-        with open("/proc/sys/net/ipv4/" + name, encoding="ascii") as file:
-            most += int(file.read().split()[2])
-    return connections * most
 
 
 def both_ways(user, service, up, down):
