@@ -364,6 +364,7 @@ def test_disconnect_what_is_not_up(pair, echo):
     p.edge.start()
 
 
+@pytest.mark.both_modes
 def test_kill_of_thousands(pair, echo):
     """Selecting among many holds nobody up."""
     p = pair("plain", [reverse("web", echo.address)])

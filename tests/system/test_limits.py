@@ -143,6 +143,7 @@ def test_memory_after_a_burst_of_sleepers(pair, security, echo):
 
 # --- too many -------------------------------------------------------------
 
+@pytest.mark.both_modes
 @pytest.mark.bound(180)
 def test_burst_of_2000_connections(pair, security, echo, user):
     """All at once, and every one of them is served."""

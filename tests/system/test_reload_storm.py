@@ -223,6 +223,7 @@ def test_hangups_beside_orders(pair, echo):
             settled(d)
 
 
+@pytest.mark.both_modes
 def test_while_the_peer_reconnects(pair, security, echo):
     """The link is cut again and again, from either end, while both ends
     reload: sessions stay, and at the end it is up."""
@@ -253,6 +254,7 @@ def test_while_the_peer_reconnects(pair, security, echo):
     round_trip(p.entry("web"))
 
 
+@pytest.mark.both_modes
 @pytest.mark.bound(240)
 def test_links_come_and_go(pair_of, security, echo):
     """Four links of one pair, added and removed at random at either end,

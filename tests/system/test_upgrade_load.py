@@ -82,6 +82,7 @@ def test_nobody_is_refused(pair, security, nginx, hammer, kind, who, hold):
     check_ledgers(p, served)
 
 
+@pytest.mark.both_modes
 @pytest.mark.bound(240)
 def test_both_ends_at_a_time(pair, security, nginx, hammer):
     """Both are upgraded, as it comes, while calls come both ways."""
