@@ -38,6 +38,21 @@ def client(alone, closing):
     return closing(Admin(alone.admin_path))
 
 
+@pytest.fixture(scope="module")
+def asks_the_mute(tmp_path_factory):
+    """A tunnelctl that asks somebody who never answers. It waits for 30 s:
+    begun early, it does so while others wait, too."""
+    path = str(tmp_path_factory.mktemp("mute") / "socket")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        sock.listen()
+        process = spawn([TUNNELCTL, "-s", path, "status"],
+                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        yield process
+        harness.end_process(process)
+        process.stderr.close()
+
+
 def error_of(client, line):
     """The error that a raw line is answered with."""
     client.send_line(line)
@@ -167,6 +182,7 @@ def works(d):
         return None
 
 
+@pytest.mark.usefixtures("asks_the_mute")
 def test_slow_reader_is_dropped(alone):
     """Somebody who asks for much and reads nothing is not waited for, and
     costs no memory to speak of."""
@@ -264,20 +280,10 @@ def test_exit_status(alone):
     assert ctl(*s, "status", status=3)
 
 
-def test_ctl_against_a_mute_daemon(daemon):
+def test_ctl_against_a_mute_daemon(asks_the_mute):
     """Somebody listens but never answers: an error in the end, no hang."""
-    path = daemon("mute").admin_path
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.bind(path)
-        sock.listen()
-        process = spawn([TUNNELCTL, "-s", path, "status"],
-                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        try:
-            assert process.wait(60 * FACTOR) in (1, 3)
-            assert process.stderr.read()
-        finally:
-            harness.end_process(process)
-            process.stderr.close()
+    assert asks_the_mute.wait(60 * FACTOR) in (1, 3)
+    assert asks_the_mute.stderr.read()
 
 
 def test_ctl_into_a_closed_pipe(alone):

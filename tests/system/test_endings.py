@@ -238,8 +238,8 @@ def test_both_die_with_both_directions_full(through, listener, first):
     daemons, entry = through(listener.address)
     user = connect(entry)
     service = listener.accept()
-    for sock in (user, service):
-        fill(sock)
+    for pump in [Pump(fill, sock) for sock in (user, service)]:
+        pump.result()
     for sock in (user, service) if first == "user" else (service, user):
         reset(sock)
     all_reset(daemons)

@@ -11,11 +11,19 @@ import time
 import pytest
 
 import forge
-from harness import FACTOR, SLOW, reverse, wait_until
+from harness import FACTOR, SECURITIES, SLOW, reverse, wait_until
 from middle import Proxy
 from services import (PATTERN, Pump, connect, drain, expect_reset,
                       read_exactly, reset, round_trip, send_pattern,
                       take_pattern)
+
+
+@pytest.fixture
+def pairs(pair, echo):
+    """A pair of each security: where the gateway's 10 s must pass, they pass
+    for both at a time."""
+    return [pair(security, [reverse("web", echo.address)])
+            for security in SECURITIES]
 
 
 # --- noise at the gateway -------------------------------------------------
@@ -50,30 +58,31 @@ def noises():
 
 
 @pytest.mark.parametrize("ending", ["wait", "half", "reset"])
-def test_noise_on_the_gateway_port(pair, security, echo, ending):
+def test_noise_on_the_gateway_port(pairs, ending):
     """Whatever comes, the connection is closed, the peer is not disturbed
     and no descriptor stays behind."""
-    p = pair(security, [reverse("web", echo.address)])
-    round_trip(p.entry("web"))
-    since = p.edge.peer()["since"]
-    base = p.edge.fds()
-    socks = []
-    for data in noises().values():
-        sock = connect(p.edge.gateway())
-        with contextlib.suppress(OSError):  # it may have had enough already
-            sock.sendall(data)
-            if ending == "half":
-                sock.shutdown(socket.SHUT_WR)
-        if ending == "reset":
-            reset(sock)
-        else:
-            socks.append(sock)
+    socks, before = [], []
+    for p in pairs:
         round_trip(p.entry("web"))
+        before.append((p.edge.peer()["since"], p.edge.fds()))
+        for data in noises().values():
+            sock = connect(p.edge.gateway())
+            with contextlib.suppress(OSError):  # it may have had enough
+                sock.sendall(data)
+                if ending == "half":
+                    sock.shutdown(socket.SHUT_WR)
+            if ending == "reset":
+                reset(sock)
+            else:
+                socks.append(sock)
+            round_trip(p.entry("web"))
     for sock in socks:
         drain(sock)             # each is closed by the gateway in time
         sock.close()
-    wait_until(lambda: p.edge.fds() <= base + 2, 20, "descriptors to go back")
-    assert p.edge.peer()["since"] == since
+    for p, (since, base) in zip(pairs, before):
+        wait_until(lambda: p.edge.fds() <= base + 2, 20,
+                   "descriptors to go back")
+        assert p.edge.peer()["since"] == since
 
 
 def test_endless_bytes_on_the_gateway_port(pair, security, echo):
@@ -91,9 +100,13 @@ def test_endless_bytes_on_the_gateway_port(pair, security, echo):
         round_trip(p.entry("web"))
 
 
-def test_slow_talker_meets_the_deadline(pair, security):
+def test_slow_talker_meets_the_deadline(pairs):
     """A byte a second does not win time: 10 s in all."""
-    p = pair(security)
+    for pump in [Pump(talk_slowly, p) for p in pairs]:
+        pump.result()
+
+
+def talk_slowly(p):
     hello = forge.hello("home")
     began = time.monotonic()
     with connect(p.edge.gateway()) as sock:
@@ -168,22 +181,25 @@ def test_strangers_who_never_stop_coming(pair_of, security, echo):
     round_trip(p.entry("web"))
 
 
-def test_half_open_connections(pair, security, echo):
+def test_half_open_connections(pairs):
     """Ends and vanished strangers leave nothing behind."""
-    p = pair(security, [reverse("web", echo.address)])
-    base = p.edge.fds()
+    bases = [p.edge.fds() for p in pairs]
     socks = []
     for index in range(100):
-        sock = connect(p.edge.gateway())
-        if index % 3 == 0:
-            sock.sendall(forge.hello("home")[:20])
-        if index % 2:
-            sock.shutdown(socket.SHUT_WR)
-        socks.append(sock)
-    wait_until(lambda: p.edge.fds() <= base + 2, 25, "the deadline to pass")
+        for p in pairs:
+            sock = connect(p.edge.gateway())
+            if index % 3 == 0:
+                sock.sendall(forge.hello("home")[:20])
+            if index % 2:
+                sock.shutdown(socket.SHUT_WR)
+            socks.append(sock)
+    for p, base in zip(pairs, bases):
+        wait_until(lambda: p.edge.fds() <= base + 2, 25,
+                   "the deadline to pass")
     for sock in socks:
         sock.close()
-    round_trip(p.entry("web"))
+    for p in pairs:
+        round_trip(p.entry("web"))
 
 
 def huge_client_hello():
@@ -226,7 +242,7 @@ def test_huge_client_hellos_cost_no_memory(pair_of, security, echo, closing):
 
 # --- a man who tampers ----------------------------------------------------
 
-def test_bits_flipped_in_the_handshake(pair_of, security, echo, closing):
+def test_bits_flipped_in_the_handshake(pair_of, echo, closing):
     """One bit of each attempt, here or there: no crash, and an honest path
     works at once."""
     flips = {"on": True}
@@ -241,21 +257,27 @@ def test_bits_flipped_in_the_handshake(pair_of, security, echo, closing):
             data[at] ^= 1 << wire.index % 8
         return bytes(data)
 
-    p = pair_of(security, [reverse("web", echo.address)],
-                link={"reconnect": {"min": 0.02, "max": 0.1},
-                      "heartbeat": {"interval": 0.2, "timeout": 0.8}})
-    p.edge.start()
-    proxy = closing(Proxy(p.edge.gateway(), tamper=tamper))
-    p.point_home(proxy.address)
-    p.home.start()
+    pairs, proxies = [], []
+    for security in SECURITIES:
+        p = pair_of(security, [reverse("web", echo.address)],
+                    link={"reconnect": {"min": 0.02, "max": 0.1},
+                          "heartbeat": {"interval": 0.2, "timeout": 0.8}})
+        p.edge.start()
+        proxies.append(closing(Proxy(p.edge.gateway(), tamper=tamper)))
+        p.point_home(proxies[-1].address)
+        p.home.start()
+        pairs.append(p)
     # A broken length may leave both waiting for the handshake's deadline.
     end = time.monotonic() + 12
-    while time.monotonic() < end and len(proxy.wires) < 60:
+    while time.monotonic() < end and \
+            any(len(proxy.wires) < 60 for proxy in proxies):
         time.sleep(0.05)
-    assert len(proxy.wires) > 2
+    assert all(len(proxy.wires) > 2 for proxy in proxies)
     flips["on"] = False
-    p.wait_up(30)
-    wait_until(lambda: try_round_trip(p), 20, "a session over honest paths")
+    for p in pairs:
+        p.wait_up(30)
+        wait_until(lambda: try_round_trip(p), 20,
+                   "a session over honest paths")
 
 
 def try_round_trip(p):

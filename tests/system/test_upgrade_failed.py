@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import FACTOR, free_port, reverse, wait_until
+from harness import FACTOR, SECURITIES, free_port, reverse, wait_until
 from reloads import apply, settled, tunnel_of
 from services import Pump, ask, connect, round_trip
 # The fixtures are used by name.
@@ -61,10 +61,18 @@ def test_bad_binary(mastered, what):
         round_trip(p.entry("web"))
 
 
-def test_never_ready(mastered):
+def test_never_ready(pair, echo):
     """It hangs: it is given up, and gone; the old worker serves all the
-    while, and another upgrade is told that there is one."""
-    p, d = mastered, mastered.edge
+    while, and another upgrade is told that there is one. READY_TIME passes
+    for all securities at a time."""
+    pairs = [pair(security, [reverse("web", echo.address)], master=True,
+                  own_binary=True) for security in SECURITIES]
+    for pump in [Pump(never_ready, p) for p in pairs]:
+        pump.result()
+
+
+def never_ready(p):
+    d = p.edge
     with connect(p.entry("web")) as user:
         ask(user)
         d.replace_binary("exec sleep 1000")

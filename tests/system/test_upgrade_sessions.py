@@ -174,6 +174,7 @@ def test_killed_by_the_far_end(three):
     for user, row in users:
         far.ctl("kill", ids[row["uid"]])
         expect_reset(user)
+    for _, row in users:
         assert far.closed_one(row["uid"])["close_reason"] == "killed"
         # What the link cannot carry any more, the channel's reset says.
         assert d.closed_one(row["uid"])["close_reason"] in (
