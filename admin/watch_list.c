@@ -91,6 +91,10 @@ watch_list_take(struct watch_list *list, const char *key)
 			return NULL;
 		HASH_ADD_KEYPTR(hh, list->rows, row->key, strlen(row->key),
 		    row);
+		if (row->hh.tbl == NULL) {
+			row_free(list, row);
+			return NULL;
+		}
 	}
 	row->reading = list->reading;
 	return row;

@@ -40,17 +40,20 @@ daemon_link_up(struct peer *peer, const char *address, void *arg)
 	};
 
 	events_publish(&daemon->events, &event);
-	if (link == NULL) {
+	if (link != NULL) {
+		link->peer = peer;
+		HASH_ADD_PTR(daemon->links, peer, link);
+	}
+	if (link == NULL || link->hh.tbl == NULL) {
 		log_error("%s: out of memory to record the link",
 		    peer_name(peer));
+		free(link);
 		return;
 	}
-	link->peer = peer;
 	link->row.id = ++daemon->next_link_id;
 	snprintf(link->row.peer, sizeof link->row.peer, "%s", peer_name(peer));
 	snprintf(link->row.address, sizeof link->row.address, "%s", address);
 	link->row.up_us = loop_wall_us();
-	HASH_ADD_PTR(daemon->links, peer, link);
 	ledger_put_link(daemon->ledger, &link->row);
 }
 

@@ -128,6 +128,10 @@ gateway_source_get(struct gateway *gateway, const struct addr_source *key)
 	source->key = *key;
 	TAILQ_INIT(&source->places);
 	HASH_ADD(hh, gateway->sources, key, sizeof source->key, source);
+	if (source->hh.tbl == NULL) {
+		free(source);
+		return NULL;
+	}
 	return source;
 }
 

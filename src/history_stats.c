@@ -3,9 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Without memory for its place in the hash a group is an error, not the end
- * of us. */
-#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 #include "history_internal.h"

@@ -32,9 +32,6 @@
 #include <sqlite3.h>
 #include <stdatomic.h>
 
-/* A row that finds no memory for its place in the hash is lost and counted,
- * but nobody dies of it. */
-#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 #include "ledger.h"

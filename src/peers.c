@@ -19,6 +19,7 @@ struct peers {
 	size_t n_slots;
 	struct peers_entry **list;   /* n of them, as configured */
 	struct peers_entry *by_name; /* uthash */
+	bool by_name_partly;	     /* of all that there was memory for */
 	size_t n;
 	struct loop_task reap;
 };
@@ -94,8 +95,13 @@ static struct peers_entry *
 peers_find_entry(const struct peers *peers, const char *name)
 {
 	struct peers_entry *entry;
+	size_t i;
 
 	HASH_FIND_STR(peers->by_name, name, entry);
+	if (entry == NULL && peers->by_name_partly)
+		for (i = 0; i < peers->n; i++)
+			if (strcmp(peers->list[i]->name, name) == 0)
+				return peers->list[i];
 	return entry;
 }
 
@@ -155,7 +161,8 @@ peers_abandon(struct peers_change *change)
 static void
 peers_remove(struct peers *peers, struct peers_entry *entry)
 {
-	HASH_DEL(peers->by_name, entry);
+	if (entry->hh.tbl != NULL)
+		HASH_DEL(peers->by_name, entry);
 	peer_retire(entry->peer);
 	peers_entry_free(entry);
 }
@@ -178,10 +185,14 @@ peers_commit(struct peers_change *change)
 		struct peers_entry *entry = change->list[i];
 		const struct config_peer *conf = change->config->peers[i];
 
-		if (peers_entry_is_new(peers, entry))
-			HASH_ADD_STR(peers->by_name, name, entry);
-		else if (peer_conf(entry->peer) != conf)
-			peer_set_conf(entry->peer, conf);
+		if (!peers_entry_is_new(peers, entry)) {
+			if (peer_conf(entry->peer) != conf)
+				peer_set_conf(entry->peer, conf);
+			continue;
+		}
+		HASH_ADD_STR(peers->by_name, name, entry);
+		if (entry->hh.tbl == NULL) /* out of memory */
+			peers->by_name_partly = true;
 	}
 	free(before);
 	free(change);

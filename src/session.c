@@ -19,7 +19,24 @@ session_is_entry(const struct session *session)
 	return session->tunnel->end != LEDGER_END_EXIT;
 }
 
-/* Its id, uid and time are set. */
+/* So that it is found; its id and uid are set. -1: out of memory. */
+static int
+session_enter(struct session *session)
+{
+	struct tunnels *tunnels = session->tunnel->tunnels;
+
+	HASH_ADD(hh_id, tunnels->by_id, id, sizeof session->id, session);
+	if (session->hh_id.tbl == NULL)
+		return -1;
+	HASH_ADD(hh_uid, tunnels->by_uid, uid, sizeof session->uid, session);
+	if (session->hh_uid.tbl == NULL) {
+		HASH_DELETE(hh_id, tunnels->by_id, session);
+		return -1;
+	}
+	return 0;
+}
+
+/* It was entered, and its time is set. */
 static void
 session_register(struct session *session)
 {
@@ -28,8 +45,6 @@ session_register(struct session *session)
 	struct ledger_session row;
 
 	rate_init(&session->rate, loop_now(tunnels->params.loop));
-	HASH_ADD(hh_id, tunnels->by_id, id, sizeof session->id, session);
-	HASH_ADD(hh_uid, tunnels->by_uid, uid, sizeof session->uid, session);
 	TAILQ_INSERT_TAIL(&tunnel->sessions, session, in_tunnel);
 	TAILQ_INSERT_TAIL(&tunnels->refresh, session, in_refresh);
 	TAILQ_INSERT_TAIL(&tunnel->busy, session, in_busy);
@@ -76,6 +91,10 @@ session_new(struct tunnel *tunnel, const struct addr_sock *source,
 		memcpy(session->uid, uid, sizeof session->uid);
 	else
 		session_make_uid(session);
+	if (session_enter(session) != 0) {
+		free(session);
+		return NULL;
+	}
 	session_register(session);
 	return session;
 }
@@ -92,6 +111,10 @@ session_take(struct tunnel *tunnel, struct tunnel_user *user)
 	session->id = user->id;
 	session->opened_us = user->opened_us;
 	memcpy(session->uid, user->uid, sizeof session->uid);
+	if (session_enter(session) != 0) {
+		free(session);
+		return NULL;
+	}
 	session->early = user->early;
 	session->early.sent = false;
 	session->early_bytes = user->early.len;

@@ -291,6 +291,10 @@ tunnels_find(const struct tunnels *tunnels, const char *label)
 	struct tunnel *tunnel;
 
 	HASH_FIND_STR(tunnels->by_label, label, tunnel);
+	if (tunnel == NULL && tunnels->by_label_partly)
+		TAILQ_FOREACH(tunnel, &tunnels->all, entry)
+			if (strcmp(tunnel->label, label) == 0)
+				break;
 	return tunnel;
 }
 
@@ -334,9 +338,9 @@ tunnels_remember_uid(struct tunnels *tunnels, const uint8_t uid[WIRE_UID_SIZE])
 	uids->next = (uids->next + 1) % TUNNELS_UIDS;
 	if (slot->used)
 		HASH_DEL(uids->hash, slot);
-	slot->used = true;
 	memcpy(slot->uid, uid, WIRE_UID_SIZE);
 	HASH_ADD(hh, uids->hash, uid, WIRE_UID_SIZE, slot);
+	slot->used = slot->hh.tbl != NULL; /* else out of memory */
 }
 
 bool

@@ -128,6 +128,7 @@ struct tunnels {
 	struct tunnel_list all;	     /* in the order of the config */
 	struct tunnel_list draining; /* oldest first */
 	struct tunnel *by_label;     /* uthash, of all */
+	bool by_label_partly;	     /* of all that there was memory for */
 	bool started;		     /* listeners accept */
 	struct loop_task reap;	     /* frees those that are done draining */
 	struct session *by_id;	     /* uthash */

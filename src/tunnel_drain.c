@@ -70,6 +70,8 @@ tunnel_install(struct tunnel *tunnel)
 			tunnel->n_older += older->n_sessions;
 	TAILQ_INSERT_TAIL(&tunnels->all, tunnel, entry);
 	HASH_ADD_STR(tunnels->by_label, label, tunnel);
+	if (tunnel->hh.tbl == NULL) /* out of memory */
+		tunnels->by_label_partly = true;
 }
 
 void
@@ -198,7 +200,8 @@ tunnel_detach(struct tunnel *tunnel, const struct config_tunnel *rule,
 {
 	struct tunnels *tunnels = tunnel->tunnels;
 
-	HASH_DEL(tunnels->by_label, tunnel);
+	if (tunnel->hh.tbl != NULL)
+		HASH_DEL(tunnels->by_label, tunnel);
 	TAILQ_REMOVE(&tunnels->all, tunnel, entry);
 	TAILQ_INSERT_TAIL(&tunnels->draining, tunnel, entry);
 	if (tunnel->end == LEDGER_END_ENTRY)
