@@ -47,7 +47,8 @@ void channel_set_handler(struct channel *channel,
 
 const char *channel_mode(const struct channel *channel); /* "mux", ... */
 
-/* 0, or -1 if it is dead: free it, and try another one. */
+/* 0, or -1: free it. errno is ENOMEM, or EPIPE if it was dead: another one may
+ * do. */
 int channel_send_open(struct channel *channel, const struct wire_open *open);
 
 /* The stream, for early bytes: written behind OPEN once channel_can_write

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "channel_direct.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -239,8 +240,10 @@ channel_direct_send_open(struct channel *base, const struct wire_open *open)
 	struct channel_direct *channel = channel_direct(base);
 	struct wire_message msg = { .type = WIRE_OPEN, .open = *open };
 
-	if (framing_send(channel->framing, &msg) != 0)
+	if (framing_send(channel->framing, &msg) != 0) {
+		errno = EPIPE;
 		return -1;
+	}
 	channel_becomes_session(channel, CHANNEL_OPENING);
 	return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "entry.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -307,9 +308,12 @@ entry_got_channel(struct channel *channel, void *arg)
 	loop_timer_set(session->timer,
 	    conf->connect_timeout + ENTRY_ANSWER_SLACK);
 	channel_set_handler(channel, &entry_channel_handler, session);
-	/* One that was dead before costs nothing but another try. */
 	if (channel_send_open(channel, &open) != 0) {
-		entry_channel_lost(channel, session);
+		/* One that was dead costs nothing but another try. */
+		if (errno == EPIPE)
+			entry_channel_lost(channel, session);
+		else
+			session_close(session, REASON_INTERNAL, "daemon");
 		return;
 	}
 	session->open_sent = true;

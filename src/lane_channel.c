@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "lane_internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,8 +61,10 @@ lane_channel_send_open(struct channel *channel, const struct wire_open *open)
 	struct lane_stream *ls;
 
 	/* Once it has said GOAWAY it must not say OPEN. */
-	if (lane == NULL || lane->dead != NULL || lane->retired)
+	if (lane == NULL || lane->dead != NULL || lane->retired) {
+		errno = EPIPE;
 		return -1;
+	}
 	ls = lane_stream_new(lane);
 	if (ls == NULL)
 		return -1;
@@ -69,6 +72,7 @@ lane_channel_send_open(struct channel *channel, const struct wire_open *open)
 	if (ls->channel == NULL) {
 		ls->lane = NULL;
 		stream_free(&ls->base);
+		errno = ENOMEM;
 		return -1;
 	}
 	TAILQ_REMOVE(&lane->fresh, lc, entry);

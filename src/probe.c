@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "probe.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -310,10 +311,15 @@ probe_got_channel(struct channel *channel, void *arg)
 		probe_begin_step(probe, "service");
 		probe_set_until(probe, conf->connect_timeout + PROBE_SLACK);
 	}
-	if (channel_send_open(channel, &open) != 0)
-		probe_channel_lost(channel, probe);
-	else
+	if (channel_send_open(channel, &open) == 0) {
 		probe->open_sent = true;
+	} else if (errno == EPIPE) {
+		probe_channel_lost(channel, probe);
+	} else {
+		probe_drop_channel(probe);
+		probe_fail(probe, probe_elapsed_ms(probe), "daemon",
+		    "out of memory");
+	}
 }
 
 /* --- service: from here ----------------------------------------------------- */
