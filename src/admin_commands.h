@@ -35,10 +35,11 @@
 /* The floor above reloads the configuration. */
 struct admin_reload {
 	bool dry_run; /* only says what would be done */
-	bool applied; /* it is in force; never if there are errors */
+	bool applied; /* it is in force; never if it is refused */
+	bool refused; /* for these errors; none is there: out of memory */
 	/* Of config_diff, each with "sessions" and "effect"; and
 	 * {"file", "line", "message"}, the first two null where there are
-	 * none. Whoever asked frees them; NULL out of memory. */
+	 * none. Whoever asked frees them; NULL: out of memory. */
 	json_t *changes, *errors;
 	char sum[80];	/* "1 added, 2 changed", "nothing to change" */
 	const char *by; /* for the log */

@@ -23,8 +23,9 @@ reload_read(struct admin_request *request, json_t *args, bool *dry_run)
 static void
 reload_refuse(struct admin_request *request, const struct admin_reload *reload)
 {
-	const json_t *first = json_array_get(reload->errors, 0);
 	size_t n = json_array_size(reload->errors);
+	const char *first = json_string_value(
+	    json_object_get(json_array_get(reload->errors, 0), "message"));
 	char more[40] = "";
 
 	if (n > 1)
@@ -32,8 +33,7 @@ reload_refuse(struct admin_request *request, const struct admin_reload *reload)
 	admin_refuse(request,
 	    json_pack("{s:O, s:O}", "changes", reload->changes, "errors",
 		reload->errors),
-	    "%.400s%s", json_string_value(json_object_get(first, "message")),
-	    more);
+	    "%.400s%s", first == NULL ? "out of memory" : first, more);
 }
 
 void
@@ -53,7 +53,7 @@ admin_reload(struct admin_request *request, json_t *args, void *arg)
 		change.detail = reload.sum;
 		admin_record(request, context, &change);
 	}
-	if (json_array_size(reload.errors) > 0)
+	if (reload.refused)
 		reload_refuse(request, &reload);
 	else
 		admin_answer(request,

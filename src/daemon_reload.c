@@ -34,6 +34,8 @@ static void
 reload_add_error(struct reload *reload, const char *file, int line,
     const char *message)
 {
+	/* Whether there is memory to say why, or not. */
+	reload->out->refused = true;
 	json_array_append_new(reload->out->errors,
 	    json_pack("{s:o, s:o, s:o}", "file", history_json_text(file),
 		"line", line > 0 ? json_integer(line) : json_null(), "message",
@@ -50,7 +52,7 @@ reload_say_error(const char *text, void *arg)
 static bool
 reload_failed(const struct reload *reload)
 {
-	return json_array_size(reload->out->errors) > 0;
+	return reload->out->refused;
 }
 
 /* --- load and compare ------------------------------------------------------ */
@@ -317,14 +319,15 @@ static void
 reload_say(struct daemon *daemon, const struct admin_reload *out)
 {
 	struct event event = { .kind = EVENT_RELOAD };
-	const json_t *first = json_array_get(out->errors, 0);
+	const char *first = json_string_value(
+	    json_object_get(json_array_get(out->errors, 0), "message"));
 	char text[600];
 
-	if (first != NULL) {
+	if (out->refused) {
 		reload_log_errors(out->errors);
 		snprintf(text, sizeof text,
 		    "refused, nothing was changed: %.400s",
-		    json_string_value(json_object_get(first, "message")));
+		    first == NULL ? "out of memory" : first);
 		log_error("reload by %s refused, nothing was changed", out->by);
 	} else {
 		snprintf(text, sizeof text, "%s, by %s", out->sum, out->by);
@@ -362,11 +365,12 @@ daemon_reload(struct admin_reload *out, void *arg)
 	struct daemon *daemon = arg;
 	struct reload reload = { .daemon = daemon, .out = out };
 
-	out->applied = false;
+	out->applied = out->refused = false;
 	out->changes = json_array();
 	out->errors = json_array();
 	if (out->changes == NULL || out->errors == NULL) {
 		log_error("reload: out of memory");
+		out->refused = true;
 		return;
 	}
 	if (!out->dry_run)
