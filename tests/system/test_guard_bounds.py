@@ -21,8 +21,9 @@ TODAY = {"session calls": 30.0, "session calls sendto": 4.0,
 
 @pytest.fixture
 def table():
-    return {"mux plain entry": {figure: (value, bound_for(figure, value))
-                                for figure, value in TODAY.items()}}
+    section = "mux plain entry"
+    return {section: {figure: (value, bound_for(section, figure, value))
+                      for figure, value in TODAY.items()}}
 
 
 def complaints(table, **changed):
@@ -62,19 +63,28 @@ def test_what_came_once_does_not_count():
     ("up copied", 2.0, 2.26),
     ("idle wakes", 80.0, 90.0)])
 def test_a_bound_follows_from_its_figure(figure, today, bound):
-    assert bound_for(figure, today) == pytest.approx(bound)
+    assert bound_for("mux tls exit", figure, today) == pytest.approx(bound)
+
+
+@pytest.mark.parametrize("figure, today, bound", [
+    ("request calls", 8.0, 8.45),
+    ("session calls read", 10.0, 11.5),
+    ("idle wakes", 80.0, 110.0)])
+def test_mode_direct_has_bounds_of_its_own(figure, today, bound):
+    assert bound_for("idle direct tls exit", figure, today) == \
+        pytest.approx(bound)
 
 
 def test_a_load_without_margins_is_a_mistake():
     with pytest.raises(KeyError):
-        bound_for("nothing calls", 1.0)
+        bound_for("mux", "nothing calls", 1.0)
 
 
 @pytest.mark.parametrize("figure", ["session calls", "request calls",
                                     "session calls sendto", "crowd calls"])
 def test_a_whole_call_more_is_too_much(figure):
     few = 4.0
-    assert bound_for(figure, few) < few + 1
+    assert bound_for("mux", figure, few) < few + 1
 
 
 def test_a_floor_is_below_its_figure():
@@ -152,7 +162,7 @@ def test_a_table_is_read():
 def test_bounds_in_the_table_follow_from_its_figures():
     for section, figures in guard_bounds.read().items():
         for figure, (today, bound) in figures.items():
-            assert bound == pytest.approx(bound_for(figure, today),
+            assert bound == pytest.approx(bound_for(section, figure, today),
                                           abs=0.02), (section, figure)
 
 
