@@ -15,6 +15,7 @@ os.environ["PATH"] += ":/usr/sbin:/sbin"
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 CONTROL = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
+ALLOWED = pathlib.Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
 BUFFERS = tuple(CONTROL.with_name(name) for name in ("tcp_rmem", "tcp_wmem"))
 INSIDE = "BENCH_INSIDE"
 CC = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
@@ -104,6 +105,13 @@ def set_congestion(name, directory, preload=False):
             raise OSError(0, "as asked")
         CONTROL.write_text(name, encoding="utf-8")
     except OSError as error:
+        allowed = ALLOWED.read_text(encoding="utf-8").split()
+        if name not in allowed:
+            # Neither a namespace nor a program without privilege may have it.
+            raise Failed(
+                f"this machine has {name} for root alone. To allow it, as "
+                f"root: sysctl -w net.ipv4.{ALLOWED.name}="
+                f"'{' '.join([*allowed, name])}'") from error
         shout(f"NOT SETTING net.ipv4.tcp_congestion_control to {name} "
               f"({error.strerror}): preloading a library that sets it on each "
               "socket")

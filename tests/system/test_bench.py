@@ -294,7 +294,16 @@ def test_without_a_compiler_there_is_no_bare_loop(monkeypatch, tmp_path):
     with pytest.raises(place.Absent, match="compiler that"):
         place.compile_c(tmp_path, "splice_loop.c")
     with pytest.raises(place.Failed, match="compiler that"):
-        place.set_congestion("cubic", tmp_path, True)
+        place.set_congestion("reno", tmp_path, True)
+
+
+def test_a_congestion_control_that_is_for_root_alone(monkeypatch, tmp_path):
+    allowed = tmp_path / "allowed"
+    allowed.write_text("reno bbr\n")
+    monkeypatch.setattr(place, "ALLOWED", allowed)
+    monkeypatch.setattr(place, "CONTROL", tmp_path)     # cannot be written
+    with pytest.raises(place.Failed, match="='reno bbr cubic'"):
+        place.set_congestion("cubic", tmp_path)
 
 
 def skip_without_tools():
@@ -311,7 +320,7 @@ def run_bench(directory, *more, **environment):
     skip_without_tools()
     return subprocess.run(
         ["/usr/bin/python3", os.path.join(BENCH, "bench"), "--build", BUILD,
-         "--rounds", "1", "--seconds", "1", "--congestion", "cubic",
+         "--rounds", "1", "--seconds", "1", "--congestion", "reno",
          "--results", directory, "--no-scale", *more],
         env={**os.environ, **environment}, capture_output=True, text=True,
         check=False, timeout=110)
@@ -323,10 +332,10 @@ def test_a_run_of_a_moment(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     document = json.loads((tmp_path / "bench.json").read_text())
     for name in ("bulk1", "sessions"):
-        found = document["runs"]["cubic"]["rounds"][name]
+        found = document["runs"]["reno"]["rounds"][name]
         assert set(found) == {"no-relay", "mux-plain", "splice-loop"}
         assert all(one[0]["value"] > 0 for one in found.values())
-    assert "all of them cubic" in done.stderr
+    assert "all of them reno" in done.stderr
     assert BUILD not in json.dumps(document)
     assert "taken by: bench --build DIR --rounds 1" in done.stdout
     assert (tmp_path / "bench.txt").read_text() == done.stdout
@@ -339,8 +348,7 @@ def test_the_congestion_control_can_be_preloaded(tmp_path):
     # AddressSanitizer would rather be the first library.
     asan = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
     done = run_bench(tmp_path, "--only", "bulk1", "--subjects",
-                     "no-relay,mux-tls", "--preload", "--congestion", "reno",
-                     ASAN_OPTIONS=asan)
+                     "no-relay,mux-tls", "--preload", ASAN_OPTIONS=asan)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "preloading a library" in done.stderr
     assert "all of them reno" in done.stderr

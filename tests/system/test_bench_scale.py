@@ -122,7 +122,8 @@ def run_script(directory, script, *words, **environment):
     skip_without_tools()
     done = subprocess.run(
         ["/usr/bin/python3", "-B", os.path.join(BENCH, script), *words,
-         "--build", BUILD, "--json", directory / "json"],
+         "--congestion", "reno", "--build", BUILD,
+         "--json", directory / "json"],
         env={**os.environ, **environment}, capture_output=True,
         text=True, check=False, timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -132,8 +133,7 @@ def run_script(directory, script, *words, **environment):
 def test_a_small_real_run_of_idle_sessions(tmp_path):
     found, said = run_script(
         tmp_path, "scale_sessions.py", "memory", "--kinds", "mux-plain",
-        "--sessions", "50", "--seconds", "1", "--settle", "1", "--congestion",
-        "reno")
+        "--sessions", "50", "--seconds", "1", "--settle", "1")
     assert found["machine"]["congestion"] == "reno"
     assert not found["machine"]["preloaded"]
     one = found["memory"]["mux-plain"]
@@ -162,7 +162,7 @@ def test_a_small_real_run_of_links(tmp_path):
         tmp_path, "scale_links.py", "--links", "20", "--kinds", "mux-tls",
         "--returns", "1", "--down", "1", "--seconds", "0", "--preload",
         ASAN_OPTIONS=asan)
-    assert found["machine"]["congestion"] == "cubic"
+    assert found["machine"]["congestion"] == "reno"
     assert found["machine"]["preloaded"]
     one = found["links"]["mux-tls"]
     assert one["links"] == 20 and one["others"] == 40
