@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-#include "loop.h"
+#include "loop_internal.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -13,30 +13,6 @@
 /* One message from another thread. */
 struct loop_message {
 	STAILQ_ENTRY(loop_message) entry;
-	loop_fn *fn;
-	void *arg;
-};
-
-TAILQ_HEAD(loop_tasks, loop_task);
-STAILQ_HEAD(loop_messages, loop_message);
-
-struct loop {
-	struct event_base *base;
-	struct loop_tasks tasks;
-	struct event *task_event; /* a timer of zero: fires after the poll */
-	struct loop_tasks last;	  /* for the end of this turn */
-	struct event *last_event; /* activated behind what is active */
-	uint8_t *bulk;
-	uint8_t *out;
-	int wake_fd; /* eventfd, written by loop_post */
-	struct event *wake_event;
-	pthread_mutex_t lock; /* guards messages */
-	struct loop_messages messages;
-	uint8_t *scratch;
-};
-
-struct loop_timer {
-	struct event *event;
 	loop_fn *fn;
 	void *arg;
 };
@@ -148,7 +124,9 @@ loop_new(void)
 	loop->wake_event = event_new(loop->base, loop->wake_fd,
 	    EV_READ | EV_PERSIST, loop_run_messages, loop);
 	if (loop->task_event == NULL || loop->last_event == NULL ||
-	    loop->wake_event == NULL || event_add(loop->wake_event, NULL) != 0)
+	    loop->wake_event == NULL ||
+	    event_add(loop->wake_event, NULL) != 0 ||
+	    loop_reserve(loop, 1) != 0) /* task_event */
 		goto fail;
 	event_config_free(config);
 	return loop;
@@ -245,69 +223,6 @@ loop_out(struct loop *loop)
 	if (loop->out == NULL)
 		loop->out = malloc(LOOP_OUT_SIZE);
 	return loop->out;
-}
-
-static void
-loop_timer_fire(evutil_socket_t fd, short what, void *arg)
-{
-	struct loop_timer *timer = arg;
-
-	(void)fd;
-	(void)what;
-	timer->fn(timer->arg);
-}
-
-struct loop_timer *
-loop_timer_new(struct loop *loop, loop_fn *fn, void *arg)
-{
-	struct loop_timer *timer = malloc(sizeof *timer);
-
-	if (timer == NULL)
-		return NULL;
-	timer->fn = fn;
-	timer->arg = arg;
-	timer->event = evtimer_new(loop->base, loop_timer_fire, timer);
-	if (timer->event == NULL) {
-		free(timer);
-		return NULL;
-	}
-	return timer;
-}
-
-void
-loop_timer_free(struct loop_timer *timer)
-{
-	if (timer == NULL)
-		return;
-	event_free(timer->event);
-	free(timer);
-}
-
-void
-loop_timer_set(struct loop_timer *timer, double seconds)
-{
-	struct timeval tv;
-
-	if (!(seconds > 0))
-		seconds = 0;
-	if (seconds > 1e9)
-		seconds = 1e9;
-	tv.tv_sec = (time_t)seconds;
-	tv.tv_usec = (suseconds_t)((seconds - (double)tv.tv_sec) * 1e6);
-	event_add(timer->event, &tv);
-}
-
-void
-loop_timer_cancel(struct loop_timer *timer)
-{
-	if (timer != NULL)
-		event_del(timer->event);
-}
-
-bool
-loop_timer_is_set(const struct loop_timer *timer)
-{
-	return event_pending(timer->event, EV_TIMEOUT, NULL) != 0;
 }
 
 void

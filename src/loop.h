@@ -46,8 +46,8 @@ uint8_t *loop_bulk(struct loop *loop);
 uint8_t *loop_out(struct loop *loop);
 
 /*
- * Timers. Opaque, one shot; setting one that is set moves it. Freeing
- * cancels. NULL is ignored by cancel and free. Seconds may be fractions;
+ * Timers. Opaque, one shot; NULL without memory, and nothing more is needed
+ * to set it; setting one that is set moves it. Freeing cancels. NULL is ignored by cancel and free. Seconds may be fractions;
  * negative counts as 0.
  */
 typedef void loop_fn(void *arg);

@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <event2/event.h>
+
 #include "loop_turns.h"
 
 #define THREADS 4
@@ -34,6 +36,21 @@ static void
 tell(void *arg)
 {
 	strcat(story, arg);
+}
+
+/* libevent's memory. */
+static bool is_short;
+
+static void *
+try_malloc(size_t size)
+{
+	return is_short ? NULL : malloc(size);
+}
+
+static void *
+try_realloc(void *old, size_t size)
+{
+	return is_short ? NULL : realloc(old, size);
 }
 
 START_TEST(clocks)
@@ -131,6 +148,41 @@ START_TEST(timer_sets_and_frees_itself)
 END_TEST
 
 static struct loop_task tasks[6];
+
+static void
+add_one(void *arg)
+{
+	++*(int *)arg;
+}
+
+/* Whoever has a timer can set it, whatever others have, and queue a task. */
+START_TEST(timers_and_tasks_need_no_memory)
+{
+	enum { N = 3000 };
+	static struct loop_timer *timers[N];
+	struct loop_task task;
+	int i, fired = 0, ran = 0;
+
+	for (i = 0; i < N; i++) {
+		timers[i] = loop_timer_new(loop, add_one, &fired);
+		ck_assert_ptr_nonnull(timers[i]);
+	}
+	loop_task_init(&task, add_one, &ran);
+	is_short = true;
+	for (i = 0; i < N; i++) {
+		loop_timer_set(timers[i], 0);
+		ck_assert(loop_timer_is_set(timers[i]));
+	}
+	loop_task_queue(loop, &task);
+	loop_run_turns(loop, 2);
+	ck_assert_int_eq(fired, N);
+	ck_assert_int_eq(ran, 1);
+	ck_assert_ptr_null(loop_timer_new(loop, add_one, &fired));
+	is_short = false;
+	for (i = 0; i < N; i++)
+		loop_timer_free(timers[i]);
+}
+END_TEST
 
 START_TEST(tasks_run_once_in_order)
 {
@@ -392,12 +444,14 @@ main(void)
 	SRunner *runner = srunner_create(suite);
 	int failed;
 
+	event_set_mem_functions(try_malloc, try_realloc, free);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 30);
 	tcase_add_test(tc, clocks);
 	tcase_add_test(tc, timers_fire_in_order_and_once);
 	tcase_add_test(tc, timers_move_and_cancel);
 	tcase_add_test(tc, timer_sets_and_frees_itself);
+	tcase_add_test(tc, timers_and_tasks_need_no_memory);
 	tcase_add_test(tc, tasks_run_once_in_order);
 	tcase_add_test(tc, tasks_let_descriptors_in);
 	tcase_add_test(tc, tasks_meddle);
