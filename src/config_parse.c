@@ -6,8 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "config_options.h"
+
+#define CONFIG_MALLOC_STEP (2 * 1024 * 1024)
 
 static void config_parse_group(struct config_reader *reader,
     const config_setting_t *group, enum config_section section, void *base);
@@ -252,6 +255,19 @@ config_parse_top(struct config_reader *reader, const config_setting_t *setting)
 	}
 }
 
+/* libconfig 1.5 does not look at what malloc returns, or ends the process. What
+ * it takes, 50 bytes at most for one of the text (`a={};`) and what malloc takes
+ * at a time, is tried before. */
+static bool
+config_has_memory(const char *text)
+{
+	size_t most = CONFIG_MALLOC_STEP + 64 * strlen(text);
+	void *trial = mmap(NULL, most, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS, 0, 0); /* of no file */
+
+	return trial != MAP_FAILED && munmap(trial, most) == 0;
+}
+
 void
 config_parse(struct config_reader *reader, const char *text)
 {
@@ -259,6 +275,10 @@ config_parse(struct config_reader *reader, const char *text)
 	config_t file;
 	int n;
 
+	if (!config_has_memory(text)) {
+		reader->out_of_memory = true;
+		return;
+	}
 	config_init(&file);
 	if (config_read_string(&file, text) == CONFIG_FALSE) {
 		config_error_add(reader, config_error_file(&file),
