@@ -8,8 +8,10 @@
 #include <openssl/params.h>
 #include <openssl/rand.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #define AUTH_TRANSCRIPT_MAX 512
 
@@ -202,9 +204,21 @@ auth_wipe(void *data, size_t len)
 void
 auth_random(void *data, size_t len)
 {
-	/* Without random numbers nothing here is safe. */
-	if (len > 0 && RAND_bytes(data, (int)len) != 1)
-		abort();
+	uint8_t *bytes = data;
+	ssize_t n;
+
+	if (len == 0 || RAND_bytes(data, (int)len) == 1)
+		return;
+	/* It needs memory now and then; the kernel does not. */
+	while (len > 0) {
+		n = getrandom(bytes, len, 0);
+		if (n < 0 && errno != EINTR)
+			abort(); /* without them nothing here is safe */
+		if (n > 0) {
+			bytes += n;
+			len -= (size_t)n;
+		}
+	}
 }
 
 int
