@@ -213,6 +213,9 @@ daemon_stop(void *arg)
 {
 	struct daemon *daemon = arg;
 
+	/* Nobody serves beside it then, drained or not. */
+	if (daemon->ledger != NULL)
+		ledger_set_patience(daemon->ledger, LEDGER_STOP_TIME);
 	loop_stop(daemon->loop);
 }
 
