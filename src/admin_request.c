@@ -119,7 +119,8 @@ admin_refuse(struct admin_request *request, json_t *details, const char *fmt,
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	error = make_error("refused", text);
-	if (json_object_set_new(error, "details", details) != 0) {
+	if (details != NULL &&
+	    json_object_set_new(error, "details", details) != 0) {
 		json_decref(error);
 		error = NULL;
 	}

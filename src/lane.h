@@ -74,8 +74,9 @@ void lane_set_window_max(struct lane *lane, uint32_t window_max);
  * its channels, the other end has LANE_GRACE_SECONDS, and until all that was
  * sent has arrived.
  *
- * The other end may be done before: what it said to the end, and nobody here
- * has read yet, can be read as long as that takes; then it is down.
+ * The other end may be done before, with all its channels: what it said to the
+ * end, and nobody here has read yet, can be read as long as that takes; then it
+ * is down. If one of them was not over, all are lost with their lane.
  */
 #define LANE_GRACE_SECONDS 5.0
 void lane_retire(struct lane *lane);

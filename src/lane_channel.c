@@ -66,8 +66,10 @@ lane_channel_send_open(struct channel *channel, const struct wire_open *open)
 		return -1;
 	}
 	ls = lane_stream_new(lane);
-	if (ls == NULL)
+	if (ls == NULL) {
+		errno = ENOMEM;
 		return -1;
+	}
 	ls->channel = mux_open(lane->mux, open, ls);
 	if (ls->channel == NULL) {
 		ls->lane = NULL;
