@@ -121,8 +121,8 @@ def test_silent_path_is_found_by_both(far_pair, cable, security, mode, how):
             return len(found) == 2
         wait_until(look, 10, "both ends to find the silence")
         for d, took in found.items():
-            # The timeout, one tick of a clock, and what a poll costs.
-            assert took < (2.0 + 0.5 + 0.5) * FACTOR, (d.name, took)
+            # The timeout, and not twice that.
+            assert took < 3.9 * FACTOR, (d.name, took)
             assert took > 1.0, (d.name, took)
             assert d.peer()["last_error"]
             assert d.peer()["lanes"] == []

@@ -94,7 +94,7 @@ def test_sigkill_while_workers_stand_still(mastered, stopped):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_sigterm(mastered, number, tmp_path):
-    """In order: status 0, in less than two seconds, draining workers too;
+    """In order: status 0, soon, draining workers too, who would have minutes;
     socket files are gone, sessions recorded."""
     p, d = mastered, mastered.edge
     path = str(tmp_path / "own")
@@ -109,7 +109,7 @@ def test_sigterm(mastered, number, tmp_path):
     began = time.monotonic()
     d.signal(number)
     assert d.process.wait(20 * FACTOR) == 0
-    assert time.monotonic() - began < 2 * FACTOR
+    assert time.monotonic() - began < 8 * FACTOR
     assert not any(map(is_running, there))
     for user in users:
         assert drain(user) in ("reset", "end")
@@ -156,7 +156,7 @@ def test_sigterm_while_no_worker_is_there(alone, tmp_path):
     began = time.monotonic()
     d.signal(signal.SIGTERM)
     status = d.process.wait(20 * FACTOR)
-    assert time.monotonic() - began < 2 * FACTOR
+    assert time.monotonic() - began < 8 * FACTOR
     d.stopped_by_test = True
     assert status in (0, 1)
     d.replace_binary()

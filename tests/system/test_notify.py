@@ -183,5 +183,5 @@ def test_manager_that_does_not_listen(daemon, manager, echo):
         began = time.monotonic()
         with connect(d.tunnel("web")["listen"]) as user:
             ask(user)
-        assert time.monotonic() - began < 2 * FACTOR
+        assert time.monotonic() - began < 10 * FACTOR
     d.ctl("reload")

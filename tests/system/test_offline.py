@@ -300,13 +300,13 @@ def test_long_questions_hold_nobody_up(many):
         began = time.monotonic()
         rows = many.ctl("history", "--limit", "50", *words)
         assert len(rows) == 50, words
-        assert time.monotonic() - began < 3 * FACTOR, words
+        assert time.monotonic() - began < 10 * FACTOR, words
     began = time.monotonic()
     both = many.ctl("stats", "--utc", "--since", "2026-03-15", "--until",
                     "2026-03-16")
     day = 86400 / 12.96
     assert abs(sum(r["sessions"] for r in both["stats"]) - day) <= 1
-    assert time.monotonic() - began < 3 * FACTOR
+    assert time.monotonic() - began < 10 * FACTOR
 
 
 def test_deadline_of_a_question(many):
@@ -419,7 +419,7 @@ def test_old_rows_go_in_small_steps(daemon, echo):
         d.ctl("history", "-n", "5")
         assert d.ctl("disable", "web")["changed"]
         assert d.ctl("enable", "web")["changed"]
-        assert time.monotonic() - began < 3 * FACTOR
+        assert time.monotonic() - began < 10 * FACTOR
         counts.append(d.query("select count(*) as n from sessions where "
                               "tunnel != 'web'")[0]["n"])
         return counts[-1] < MANY - 5000

@@ -171,7 +171,7 @@ def test_100_hangups_in_a_second(pair, security, echo, same):
                 ask(user)
                 asked = time.monotonic()
                 d.version()
-                assert time.monotonic() - asked < 2 * harness.FACTOR
+                assert time.monotonic() - asked < 10 * harness.FACTOR
         wanted = effective(d.config)
         wait_until(lambda: d.admin("config") == wanted, 10, "the last file")
         settled(d)
