@@ -35,7 +35,7 @@ def test_sigterm_with_live_sessions(pair, security, listener, echo, who):
     Flood(stuck_user).wait_stalled(quiet=0.5)
     dead, other = (p.edge, p.home) if who == "edge" else (p.home, p.edge)
     uids = {r["uid"] for r in dead.wait_sessions(3)}
-    dead.stop(within=2.0)
+    dead.stop()
     pump.result(10 * FACTOR)
     assert drain(idle_user) in ("reset", "end")
     for sock in (busy_user, busy_service, stuck_user, stuck_service,

@@ -226,7 +226,7 @@ def test_end_with_a_full_disk(disk, alone):
     count = 20 + sessions_until(d, lambda: d.ledger()["state"] != "ok",
                                 "the full disk to be noticed")
     before = len(d.log())
-    d.stop(within=2.0)
+    d.stop()
     os.unlink(filler)
     rows = d.query("select * from sessions where closed_at != 0")
     if len(rows) < count:       # it may have found room at last
@@ -265,7 +265,7 @@ def test_end_with_a_locked_file(alone):
     d = alone().start()
     with locked(d.database):
         many_sessions(entry(d), 50)
-        d.stop(within=2.0)
+        d.stop()
     d.start()
     traffic(d)
 

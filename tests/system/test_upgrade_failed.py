@@ -127,7 +127,7 @@ def test_stopped_meanwhile(mastered, number):
     if number == 9:
         d.kill()
     else:
-        d.stop(within=5)
+        d.stop()
     d.wait_gone(there)
     try:
         pump.result()

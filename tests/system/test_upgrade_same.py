@@ -148,7 +148,7 @@ def test_nobody_is_away_for_long(mastered):
     for d, far in ((p.edge, p.home), (p.home, p.edge)):
         since = far.peer()["since"]
         d.upgrade()
-        wait_until(lambda: far.is_up() and far.peer()["since"] != since, 2,
+        wait_until(lambda: far.is_up() and far.peer()["since"] != since, 10,
                    "the new link")
         round_trip(p.entry("web"))
     p.wait_up()

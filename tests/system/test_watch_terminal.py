@@ -137,11 +137,11 @@ def test_a_daemon_that_stands_still(alone, screen, users):
         for key, seen in (("h", r"kill the session"), ("q", r"^ Sessions"),
                           ("Tab", r"^>ssh "), ("r", r"by TUNNEL reversed")):
             s.keys(key)
-            s.wait(seen, deadline=2)
+            s.wait(seen, deadline=8)
         s.resize(100, 30)
         wait_until(lambda: s.line(r"no answer for") and
                    re.search(r":\d\d$", s.text().split("\n")[0]) and
-                   len(s.text().split("\n")[0]) == 100, 2)
+                   len(s.text().split("\n")[0]) == 100, 8)
         s.keys("r", "Tab", "K")
         s.wait(r"^kill session .*y/N")
         s.keys("y")
