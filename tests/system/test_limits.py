@@ -84,7 +84,7 @@ def test_waves_of_pipes(pair, security, echo, user, kind):
 def test_base_after_20000_sessions(pair, security, echo, user):
     """Descriptors and memory are where they were. Some users leave with a
     reset."""
-    count = 4000 if SLOW else 20000
+    first, more = (2000, 2000) if SLOW else (16000, 12000)
     p = pair(security, [reverse("web", echo.address)], user=user,
              edge={"daemon": {"log_level": "warning"}},
              home={"daemon": {"log_level": "warning"}})
@@ -95,27 +95,27 @@ def test_base_after_20000_sessions(pair, security, echo, user):
             d.wait_sessions(0, deadline=30)
             wait_until(lambda: d.ledger()["queued"] == 0, 30, "the ledger")
 
-    # The same load before: caches, buffers and arenas are then filled, the
-    # ledger's of 4 MiB by 15,000 sessions.
-    many_sessions(entry, count, resets_every=16)
+    # Caches, buffers and arenas are then filled, the ledger's of 4 MiB by
+    # 15,000 sessions.
+    many_sessions(entry, first, resets_every=16)
     settled()
     time.sleep(1)
     fds = [d.fds() for d in p.both()]
     rss = [d.rss_kib() for d in p.both()]
-    many_sessions(entry, count, resets_every=16)
+    many_sessions(entry, more, resets_every=16)
     settled()
     for d, base in zip(p.both(), fds):
         # The pool may be in the middle of a refill.
         wait_until(lambda: d.fds() <= base + 2, 20,
                    "%s to have %d descriptors, not %d" % (d.name, base,
                                                           d.fds()))
-        assert d.tunnel("web")["sessions_total"] >= 2 * count
+        assert d.tunnel("web")["sessions_total"] >= first + more
     if not SLOW:
         for d, base in zip(p.both(), rss):
             grown = d.rss_kib() - base
-            # What malloc keeps of a burst varies by a megabyte; a leak of 300
+            # What malloc keeps of a burst varies by megabytes; a leak of 400
             # bytes a session would show, a smaller one under ASan.
-            assert grown < 6144, "%s grew by %d KiB" % (d.name, grown)
+            assert grown < 4800, "%s grew by %d KiB" % (d.name, grown)
     round_trip(entry)
 
 
