@@ -24,7 +24,7 @@ def starvable():
 
 
 @contextlib.contextmanager
-def starved(d, kib):
+def starved(d, kib=0):
     """It may have so much more address space than now, and no more."""
     with open("/proc/%d/status" % d.pid) as file:
         size = next(int(line.split()[1]) for line in file
@@ -58,15 +58,14 @@ def come(address):
 
 @pytest.mark.both_modes
 @pytest.mark.parametrize("who", ["edge", "home"])
-@pytest.mark.parametrize("kib", [0, 400])
-def test_users_come(pair, security, echo, who, kib):
+def test_users_come(pair, security, echo, who):
     """They are refused, or get no answer."""
     p = pair(security, [reverse("web", echo.address)])
     d = p.edge if who == "edge" else p.home
     entry = p.entry("web")
     with connect(entry) as early:
         ask(early)
-        with starved(d, kib):
+        with starved(d):
             assert come(entry) < USERS
             for cmd in ("status", "sessions", "history"):
                 with contextlib.suppress(Exception):
